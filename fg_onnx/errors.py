@@ -1,0 +1,50 @@
+"""What can go wrong, said in one line: the thing, the reason, and the next step.
+
+Every error that a user can cause is an `FgOnnxError`. `exit_code` is what the command line
+returns for it: 2, "it could not be done". A check that does not hold is no error but a result,
+and exits 1.
+"""
+
+from __future__ import annotations
+
+
+class FgOnnxError(Exception):
+    """Something could not be done.
+
+    Attributes:
+        code: a stable machine-readable word, e.g. ``"not-onnx"``.
+        message: one line naming the thing and the reason.
+        hint: the next step for the user, or ``""``.
+        exit_code: what the command line exits with.
+    """
+
+    exit_code = 2
+
+    def __init__(self, code: str, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\nhint: {self.hint}" if self.hint else self.message
+
+
+class ModelError(FgOnnxError):
+    """A model file cannot be read, is broken, or does not check."""
+
+
+class UnsupportedModelError(FgOnnxError):
+    """A sound model that cannot be instrumented."""
+
+
+class InputError(FgOnnxError):
+    """An image, array, target or preprocessing that does not fit."""
+
+
+class OutputError(FgOnnxError):
+    """A result that cannot be written where it was asked for."""
+
+
+class RuntimeMissingError(FgOnnxError):
+    """No ONNX Runtime is installed, or it lacks what was asked of it."""
