@@ -1,0 +1,71 @@
+"""The reverse walk: from the cotangent of the explained output to those of all active tensors.
+
+This file knows no operator by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import onnx_graphsurgeon as gs
+
+from fg_onnx.emit import Emitter
+from fg_onnx.primal import Primal
+from fg_onnx.vjps.table import RULES, Cotangents
+
+
+@dataclass(frozen=True, eq=False)
+class Pullback:
+    """What one step did: the cotangents of its results, and those it passed to its operands."""
+
+    primal: Primal
+    cts: tuple[gs.Tensor | None, ...]
+    passed: Cotangents
+
+
+@dataclass(frozen=True, eq=False)
+class Adjoint:
+    """The adjoint of a graph.
+
+    Attributes:
+        pullbacks: by name of the step's first result.
+        input_gradient: the cotangent of the explained input, None where nothing reached it.
+    """
+
+    pullbacks: dict[str, Pullback]
+    input_gradient: gs.Tensor | None
+
+
+def append_adjoint(
+    op: Emitter, primals: Sequence[Primal], x: gs.Tensor, y: gs.Tensor, ct_y: gs.Tensor
+) -> Adjoint:
+    """Emit the adjoint of all steps between ``x`` and ``y``, whose cotangent is ``ct_y``.
+
+    Raises:
+        UnsupportedModelError: a rule cannot take its node.
+    """
+    arrived: dict[str, list[gs.Tensor]] = {y.name: [ct_y]}
+    pullbacks = {}
+    for p in reversed(primals):
+        cts = tuple(_collect(op, arrived, result) for result in p.outputs)
+        if all(ct is None for ct in cts):
+            continue
+        rule = RULES[p.op_type]
+        passed = rule.vjp(op, p, *(cts if rule.outputs is None else cts[: rule.outputs]))
+        assert len(passed) >= len(p.inputs), f"{p.op_type} passes {len(passed)} cotangents"
+        for operand, active, ct in zip(p.inputs, p.active, passed, strict=False):
+            if active and ct is not None:
+                assert operand is not None
+                arrived.setdefault(operand.name, []).append(ct)
+        pullbacks[p.y.name] = Pullback(p, cts, passed)
+    return Adjoint(pullbacks, _collect(op, arrived, x))
+
+
+def _collect(
+    op: Emitter, arrived: dict[str, list[gs.Tensor]], tensor: gs.Tensor | None
+) -> gs.Tensor | None:
+    if tensor is None:
+        return None
+    terms: Iterable[gs.Tensor] = arrived.get(tensor.name, ())
+    return op.total(list(terms)) if terms else None

@@ -1,0 +1,171 @@
+"""Write ONNX operators into a graph so that the code reads as mathematics: ``op.Mul(ct, y)``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+Operand: TypeAlias = "gs.Tensor | np.ndarray | float | int | Sequence[int] | None"
+
+_BOOLEAN = {"Less", "Greater", "LessOrEqual", "GreaterOrEqual", "Not", "And", "Or"}
+_INT64 = {"Shape", "ArgMax"}
+
+
+class Emitter:
+    """Appends nodes of one opset to a graph, each distinct expression once.
+
+    ``op.Name(*inputs, **attributes)`` appends a node of the ONNX operator ``Name`` and returns its
+    first output. Python numbers become constants of the first tensor's type, sequences of
+    integers int64 constants, None an omitted input. An expression that the graph already holds,
+    in the forward part too, is returned instead of being written again. ``axes`` may always be
+    given by keyword: whether the operator takes it as attribute or input is the opset's matter.
+    """
+
+    def __init__(self, graph: gs.Graph, opset: int) -> None:
+        self.graph = graph
+        self.opset = opset
+        self._names = set(graph.tensors())
+        self._counts: dict[str, int] = {}
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], gs.Constant] = {}
+        self._expressions = {
+            _expression(node.op, list(node.inputs), node.attrs): node.outputs[0]
+            for node in graph.nodes
+            if not node.domain and _is_shareable(node.attrs) and node.outputs
+        }
+
+    def __getattr__(self, op_type: str) -> Callable[..., gs.Variable]:
+        if not op_type[:1].isupper():
+            raise AttributeError(op_type)
+        return lambda *inputs, **attrs: self._append(op_type, inputs, attrs)
+
+    def constant(self, value: Any, dtype: Any = None) -> gs.Constant:
+        """A constant tensor; equal ones are shared."""
+        array = np.ascontiguousarray(np.asarray(value, dtype=dtype)).reshape(np.shape(value))
+        key = (array.dtype.str, array.shape, array.tobytes())
+        if key not in self._constants:
+            self._constants[key] = gs.Constant(self.unique_name("constant"), array)
+        return self._constants[key]
+
+    def shape(self, tensor: gs.Tensor) -> gs.Tensor:
+        """The shape as an int64 tensor: a constant where it is static."""
+        if is_static(tensor.shape):
+            return self.constant(tensor.shape, np.int64)
+        return self.Shape(tensor)
+
+    def reshape_like(self, ct: gs.Tensor, tensor: gs.Tensor) -> gs.Tensor:
+        """``ct`` in the shape of ``tensor``; one symbolic dimension needs no Shape at run time."""
+        dims = tensor.shape
+        if dims is not None and sum(not isinstance(dim, int) for dim in dims) == 1:
+            wanted = [dim if isinstance(dim, int) else -1 for dim in dims]
+            if 0 not in wanted:
+                return self.Reshape(ct, wanted)
+        return self.Reshape(ct, self.shape(tensor))
+
+    def sum_to(self, ct: gs.Tensor, from_shape: Sequence[Any], to: gs.Tensor) -> gs.Tensor:
+        """Undo NumPy broadcasting: sum ``ct`` (of ``from_shape``) to the shape of ``to``.
+
+        A dimension that is not known to be 1 is taken not to be broadcast.
+        """
+        extra = len(from_shape) - len(to.shape)
+        repeated = [
+            extra + axis
+            for axis, dim in enumerate(to.shape)
+            if dim == 1 and from_shape[extra + axis] != 1
+        ]
+        if repeated:
+            ct = self.ReduceSum(ct, axes=repeated, keepdims=1)
+        if extra:
+            ct = self.ReduceSum(ct, axes=list(range(extra)), keepdims=0)
+        return ct
+
+    def mask(self, condition: gs.Tensor, like: gs.Tensor) -> gs.Tensor:
+        """A boolean tensor as 0 and 1 of the type of ``like`` (a product is faster than Where)."""
+        return self.Cast(condition, to=onnx.helper.np_dtype_to_tensor_dtype(np.dtype(like.dtype)))
+
+    def total(self, terms: Sequence[gs.Tensor]) -> gs.Tensor:
+        """The sum, as chained Add (Sum has no kernel on some devices)."""
+        result = terms[0]
+        for term in terms[1:]:
+            result = self.Add(result, term)
+        return result
+
+    def unique_name(self, stem: str) -> str:
+        """A tensor name that the graph does not hold yet."""
+        while True:
+            self._counts[stem] = self._counts.get(stem, 0) + 1
+            name = f"fg/{stem}_{self._counts[stem]}"
+            if name not in self._names:
+                self._names.add(name)
+                return name
+
+    def outputs(
+        self, op_type: str, inputs: Sequence[Operand], count: int, **attrs: Any
+    ) -> list[gs.Variable]:
+        """Append a node of several outputs; such nodes are not shared."""
+        operands = self._operands(op_type, inputs, attrs)
+        name = self.unique_name(op_type)
+        dtype = _output_dtype(op_type, operands, attrs)
+        results = [gs.Variable(f"{name}:{index}", dtype) for index in range(count)]
+        self.graph.nodes.append(gs.Node(op_type, name, attrs, operands, results))
+        return results
+
+    def _append(
+        self, op_type: str, inputs: Sequence[Operand], attrs: dict[str, Any]
+    ) -> gs.Variable:
+        operands = self._operands(op_type, inputs, attrs)
+        key = _expression(op_type, operands, attrs)
+        if key not in self._expressions:
+            name = self.unique_name(op_type)
+            result = gs.Variable(name, _output_dtype(op_type, operands, attrs))
+            self.graph.nodes.append(gs.Node(op_type, name, attrs, operands, [result]))
+            self._expressions[key] = result
+        return self._expressions[key]
+
+    def _operands(
+        self, op_type: str, inputs: Sequence[Operand], attrs: dict[str, Any]
+    ) -> list[gs.Tensor]:
+        if "axes" in attrs and "axes" not in onnx.defs.get_schema(op_type, self.opset).attributes:
+            inputs = [*inputs, attrs.pop("axes")]
+        like = next((x.dtype for x in inputs if isinstance(x, gs.Tensor)), np.float32)
+        return [self._operand(x, like) for x in inputs]
+
+    def _operand(self, value: Operand, like: Any) -> gs.Tensor:
+        if isinstance(value, gs.Tensor):
+            return value
+        if value is None:
+            return gs.Variable.empty()
+        if isinstance(value, np.ndarray):
+            return self.constant(value)
+        if isinstance(value, (int, float)):
+            return self.constant(value, like)
+        return self.constant(list(value), np.int64)
+
+
+def is_static(shape: Sequence[Any] | None) -> bool:
+    """Whether every dimension is a known number."""
+    return shape is not None and all(isinstance(dim, int) for dim in shape)
+
+
+def _is_shareable(attrs: dict[str, Any]) -> bool:
+    return all(isinstance(value, (int, float, str, list)) for value in attrs.values())
+
+
+def _expression(op_type: str, inputs: Sequence[gs.Tensor], attrs: dict[str, Any]) -> Any:
+    operands = tuple(id(x) if x.name else None for x in inputs)
+    return op_type, operands, tuple(sorted((key, str(value)) for key, value in attrs.items()))
+
+
+def _output_dtype(op_type: str, operands: Sequence[gs.Tensor], attrs: dict[str, Any]) -> Any:
+    if op_type in _BOOLEAN:
+        return np.dtype(bool)
+    if op_type in _INT64:
+        return np.dtype(np.int64)
+    if op_type == "Cast":
+        return onnx.helper.tensor_dtype_to_np_dtype(attrs["to"])
+    if op_type == "Where":
+        return operands[1].dtype
+    return operands[0].dtype

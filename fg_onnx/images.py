@@ -1,0 +1,368 @@
+"""From image files to what a model is fed: find, decode, resize, crop, normalise.
+
+The pixels that a model sees are also kept as they are, so that a saliency map is laid over
+exactly those.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from fg_onnx.errors import InputError
+from fg_onnx.preprocess import Interpolation, Layout, Preprocessing
+
+# fmt: off
+IMAGE_SUFFIXES = (
+    ".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm",
+    ".ppm", ".tif", ".tiff", ".webp",
+)
+# fmt: on
+
+Image = npt.NDArray[np.uint8]
+Shape = Sequence[int | str | None]
+
+
+# --- finding ------------------------------------------------------------------------------------
+
+
+def find_images(patterns: Sequence[str | Path]) -> list[Path]:
+    """The image files that files, folders and globs name, in that order, each once.
+
+    A file is taken as it is. A folder gives its own files with an image's suffix, sorted by name;
+    its subfolders are left alone. A glob (``**`` included) gives the files that match, sorted.
+
+    Raises:
+        InputError: ``no-such-image``, when a pattern, or no pattern at all, leads to a file.
+    """
+    if not patterns:
+        raise InputError("no-such-image", "no image was named", "name files, folders or globs")
+    found = (path for pattern in patterns for path in _matches(pattern))
+    # two spellings of one file are one file; the first is kept
+    return list({os.path.abspath(path): path for path in reversed(list(found))}.values())[::-1]
+
+
+def _matches(pattern: str | Path) -> list[Path]:
+    path = Path(pattern)
+    if path.is_dir():
+        matches = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+        missing = f"no image lies in the folder `{pattern}`"
+        hint = f"suffixes looked for: {' '.join(IMAGE_SUFFIXES)}"
+    elif path.exists():
+        return [path]
+    elif glob.has_magic(str(pattern)):
+        matches = sorted(Path(name) for name in glob.glob(str(pattern), recursive=True))
+        missing = f"no file matches `{pattern}`"
+        hint = "check the spelling and the folder from which the pattern counts"
+    else:
+        matches = []
+        missing, hint = f"there is no image `{pattern}`", "check the spelling and the folder"
+    matches = [match for match in matches if match.is_file()]
+    if not matches:
+        raise InputError("no-such-image", missing, hint)
+    return matches
+
+
+# --- decoding -----------------------------------------------------------------------------------
+
+
+def read_image(path: str | Path) -> Image:
+    """An image file as uint8 [H, W, 3], RGB, 0..255.
+
+    Turned upright as its EXIF data say (but for images with an alpha channel, of which OpenCV
+    does not tell the orientation). Transparency is laid over white, gray is repeated,
+    16 bits are rounded to 8, and of several frames the first is taken.
+
+    Raises:
+        InputError: ``no-such-image``, or ``not-an-image`` for what cannot be read or decoded.
+    """
+    hint = "give a JPEG, PNG, WebP, TIFF, BMP or GIF file"
+    try:
+        data = Path(path).read_bytes()  # OpenCV cannot open every path on every system
+    except FileNotFoundError:
+        raise InputError(
+            "no-such-image", f"there is no image `{path}`", "check the spelling and the folder"
+        ) from None
+    except IsADirectoryError:
+        raise InputError("not-an-image", f"`{path}` is a folder", "name the files in it") from None
+    except OSError as error:
+        reason = f"`{path}` cannot be read: {error.strerror}"
+        raise InputError("not-an-image", reason, "check the file and its permissions") from None
+    if not data:
+        raise InputError("not-an-image", f"`{path}` is empty", hint)
+    try:
+        return _decode(np.frombuffer(data, np.uint8))
+    except _UndecodableError as error:
+        raise InputError("not-an-image", f"`{path}` is not an image: {error}", hint) from None
+
+
+class _UndecodableError(Exception):
+    """Bytes that are no image; the text is the reason."""
+
+
+# how files that OpenCV surely knows begin: of those it can be told that they are damaged
+_JPEG = b"\xff\xd8\xff"
+_SIGNATURES = (_JPEG, b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
+
+
+def _decode(data: npt.NDArray[np.uint8]) -> Image:
+    if not data[:4].tobytes().startswith(_JPEG):  # which never is transparent
+        raw = _imdecode(data, cv2.IMREAD_UNCHANGED)
+        if raw.ndim == 3 and raw.shape[2] == 4:
+            return _over_white(_to_8_bits(raw))
+    bgr = _to_8_bits(_imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH))
+    return np.ascontiguousarray(bgr[..., ::-1])
+
+
+def _imdecode(data: npt.NDArray[np.uint8], flags: int) -> npt.NDArray[Any]:
+    with _silent_stderr():
+        try:
+            pixels = cv2.imdecode(data, flags)
+        except cv2.error as error:  # e.g. more pixels than OpenCV allows
+            raise _UndecodableError(error.err) from None
+    if pixels is None:
+        known = data[:4].tobytes().startswith(_SIGNATURES)
+        raise _UndecodableError("it is damaged or cut short" if known else "unknown format")
+    return pixels
+
+
+_stderr_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Sends file descriptor 2 nowhere in the meantime, for every thread of this process.
+
+    libpng and libjpeg write their warnings there themselves, past Python and past OpenCV's log
+    level, so nothing finer will do.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_stderr_lock)
+        try:
+            kept = os.dup(2)
+        except OSError:  # a process without a stderr has none to keep clean
+            yield
+            return
+        stack.callback(os.close, kept)
+        nowhere = stack.enter_context(open(os.devnull, "wb"))
+        os.dup2(nowhere.fileno(), 2)
+        stack.callback(os.dup2, kept, 2)
+        yield
+
+
+def _to_8_bits(pixels: npt.NDArray[Any]) -> Image:
+    if pixels.dtype == np.uint8:
+        return pixels
+    if pixels.dtype == np.uint16:
+        return np.round(pixels / 257.0).astype(np.uint8)  # 65535 / 257 = 255
+    raise _UndecodableError(f"its pixels are {pixels.dtype}, and only 8 and 16 bits are known")
+
+
+def _over_white(bgra: Image) -> Image:
+    opacity = bgra[..., 3:] / 255.0
+    rgb = bgra[..., 2::-1] * opacity + 255.0 * (1.0 - opacity)
+    return np.round(rgb).astype(np.uint8)
+
+
+# --- preparing ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A photograph, ready for one model.
+
+    Attributes:
+        array: float32 [1, C, H, W] or [1, H, W, C], what the model is fed.
+        view: uint8 [H, W, 3], RGB: the pixels behind `array`, to lay a map over. Gray where the
+            model sees gray.
+    """
+
+    array: npt.NDArray[np.float32]
+    view: Image
+
+
+def prepare(
+    image: Image, preprocessing: Preprocessing, input_shape: Shape, layout: Layout | None = None
+) -> Prepared:
+    """Resizes, crops and normalises a photograph for a model.
+
+    Args:
+        image: uint8 [H, W, 3], RGB.
+        preprocessing: what the model wants.
+        input_shape: of the model's input, four dimensions; a name or None for a free one. The
+            batch dimension is left to the caller: one photograph is always prepared as one.
+        layout: of the model's input. None: told from where `input_shape` has 1 or 3 channels,
+            else NCHW. `preprocessing.layout` comes first.
+
+    Raises:
+        InputError: ``not-an-image-input`` for a shape that is not four dimensions;
+            ``wrong-channel-count`` and ``wrong-size`` where photograph and model cannot meet.
+    """
+    if len(input_shape) != 4:
+        raise InputError(
+            "not-an-image-input",
+            f"the model's input has {len(input_shape)} dimensions, and an image needs 4",
+            "feed this model an array instead of an image",
+        )
+    layout = preprocessing.layout or layout or _guess_layout(input_shape)
+    fixed = [dim if isinstance(dim, int) and dim > 0 else None for dim in input_shape]
+    channels, height, width = fixed[1:] if layout == "nchw" else (fixed[3], *fixed[1:3])
+    gray = _wants_gray(preprocessing, channels)
+    target = _target_size(image.shape[:2], preprocessing.size, (height, width))
+    view = _fit(image, target, preprocessing)
+    if gray:
+        luma: Image = cv2.cvtColor(view, cv2.COLOR_RGB2GRAY).astype(np.uint8)
+        pixels, view = luma[..., None], np.repeat(luma[..., None], 3, axis=2)
+    else:
+        pixels = view[..., ::-1] if preprocessing.channels == "bgr" else view
+    # float64 until the end, so that one rounding is all that float32 costs
+    array = (pixels * preprocessing.scale - np.array(preprocessing.mean)) / preprocessing.std
+    if layout == "nchw":
+        array = array.transpose(2, 0, 1)
+    return Prepared(np.ascontiguousarray(array[None], dtype=np.float32), view)
+
+
+def _guess_layout(shape: Shape) -> Layout:
+    return "nhwc" if shape[3] in (1, 3) and shape[1] not in (1, 3) else "nchw"
+
+
+def _wants_gray(preprocessing: Preprocessing, channels: int | None) -> bool:
+    """Whether one channel is fed. `channels` is what the model wants, None if it takes any."""
+    gray = preprocessing.channels == "gray"
+    if channels is None or channels == (1 if gray else 3):
+        return gray
+    # without numbers that belong to red, green and blue, gray is what such a model can only mean
+    if channels == 1 and len(preprocessing.mean) == len(preprocessing.std) == 1:
+        return True
+    made = "1 channel" if gray else "3 channels"
+    if channels == 1:
+        hint = "set `channels: gray` with one `mean` and one `std`"
+    elif channels == 3:
+        hint = "set `channels: rgb` (or `bgr`)"
+    else:
+        hint = "feed this model an array instead of an image, or check the `layout`"
+    raise InputError(
+        "wrong-channel-count",
+        f"wrong channel count: the model wants {channels}, and the preprocessing makes {made}",
+        hint,
+    )
+
+
+def _target_size(
+    image: tuple[int, ...], size: tuple[int, int] | None, model: tuple[int | None, int | None]
+) -> tuple[int, int] | None:
+    """Height and width to be fed; None: whatever the resized photograph has."""
+    if size is None:
+        if model == (None, None):
+            return None
+        return model[0] or image[0], model[1] or image[1]
+    if any(own is not None and own != asked for own, asked in zip(model, size, strict=True)):
+        own_size = " x ".join("any" if own is None else str(own) for own in model)
+        raise InputError(
+            "wrong-size",
+            f"the model takes {own_size} pixels (height x width), and the preprocessing makes "
+            f"{size[0]} x {size[1]}",
+            "set `size: null` to use the model's own size",
+        )
+    return size
+
+
+def _fit(image: Image, target: tuple[int, int] | None, preprocessing: Preprocessing) -> Image:
+    """The part of the photograph that is fed, resized."""
+    size = image.shape[0], image.shape[1]
+    if preprocessing.fit == "stretch":
+        resized = target or size
+    else:
+        resized = _size_before_crop(size, target, preprocessing.resize)
+    target = target or resized
+    # torchvision's CenterCrop, down to Python's rounding of halves to even
+    top, left = round((resized[0] - target[0]) / 2), round((resized[1] - target[1]) / 2)
+    window = slice(top, top + target[0]), slice(left, left + target[1])
+    return _resize(image, resized, window, preprocessing.interpolation)
+
+
+def _size_before_crop(
+    size: tuple[int, int], target: tuple[int, int] | None, resize: int | None
+) -> tuple[int, int]:
+    if resize is not None:
+        # torchvision's Resize: the long side is cut down to whole pixels
+        resized = (resize * size[0] // min(size), resize * size[1] // min(size))
+        if target is None or (resized[0] >= target[0] and resized[1] >= target[1]):
+            return resized
+    if target is None:
+        return size
+    factor = max(target[0] / size[0], target[1] / size[1])
+    return max(target[0], round(size[0] * factor)), max(target[1], round(size[1] * factor))
+
+
+# --- resizing -----------------------------------------------------------------------------------
+
+
+def _resize(
+    image: Image, size: tuple[int, int], window: tuple[slice, slice], interpolation: Interpolation
+) -> Image:
+    """`image` resized to `size`, of which only `window` (rows, columns) is returned."""
+    if interpolation in _KERNELS:
+        # the width first, and rounded in between, because Pillow does
+        narrowed = _resample(image.swapaxes(0, 1), size[1], window[1], interpolation)
+        return np.ascontiguousarray(
+            _resample(narrowed.swapaxes(0, 1), size[0], window[0], interpolation)
+        )
+    shrinks = size[0] <= image.shape[0] and size[1] <= image.shape[1]
+    # INTER_AREA is an average only where it shrinks; enlarging, it repeats pixels
+    method = cv2.INTER_AREA if interpolation == "area" and shrinks else cv2.INTER_LINEAR
+    resized = cv2.resize(image, (size[1], size[0]), interpolation=method)
+    return np.ascontiguousarray(resized[window], dtype=np.uint8)
+
+
+def _resample(image: Image, size: int, window: slice, interpolation: Interpolation) -> Image:
+    """The first axis resized from its length to `size`, rows `window` of that: Pillow's way.
+
+    One dense product, weights [window, length] times pixels [length, rest]: OpenCV has no
+    smoothing bilinear or bicubic, and without smoothing a large photograph aliases.
+    """
+    if size == image.shape[0]:
+        return image[window]
+    kernel, support = _KERNELS[interpolation]
+    step = image.shape[0] / size
+    reach = max(step, 1.0)
+    centres = (np.arange(window.start, window.stop) + 0.5) * step
+    # only the rows under the kernel, which for a crop are not all
+    first = max(0, int(centres[0] - support * reach))
+    last = min(image.shape[0], int(centres[-1] + support * reach) + 1)
+    weights = kernel(np.abs(np.arange(first, last) + 0.5 - centres[:, None]) / reach)
+    weights /= weights.sum(axis=1, keepdims=True)
+    pixels = image[first:last].reshape(last - first, -1).astype(np.float32)
+    # half up, as Pillow
+    resized = np.floor(weights.astype(np.float32) @ pixels + 0.5).clip(0, 255)
+    return resized.astype(np.uint8).reshape(len(centres), *image.shape[1:])
+
+
+def _triangle(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.maximum(1.0 - x, 0.0)
+
+
+def _cubic(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Keys' cubic convolution with a = -0.5, which is Pillow's (OpenCV's is -0.75)."""
+    near = (1.5 * x - 2.5) * x * x + 1.0
+    far = ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0
+    return np.where(x < 1.0, near, np.where(x < 2.0, far, 0.0))
+
+
+_Kernel = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
+
+# kernel, and the distance beyond which it is 0
+_KERNELS: dict[Interpolation, tuple[_Kernel, float]] = {
+    "bilinear": (_triangle, 1.0),
+    "bicubic": (_cubic, 2.0),
+}

@@ -1,0 +1,182 @@
+"""What an instrumented model says of itself: frozen records, kept as JSON in its metadata.
+
+The names in this file are the contract of an instrumented model; other tools rely on them.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import onnx
+
+from fg_onnx.errors import ModelError
+
+SCHEMA_VERSION = 1
+METADATA_KEY = "fg_onnx.manifest"
+
+TARGET = "fg_target"
+SEED = "fg_seed"
+SCORE = "fg_score"
+CONTRIBUTIONS = "fg_contributions"
+SALIENCY = "fg_saliency"
+INPUT_GRADIENT = "fg_input_gradient"
+BIAS = "fg_bias/"
+LAYER_MAP = "fg_layer_map/"
+BIAS_GRADIENT = "fg_bias_gradient/"
+
+PREDICTED = -1
+"""The target that stands for the predicted class."""
+
+Emit = Literal["saliency", "contributions", "input-gradient", "layer-maps", "bias-gradients"]
+EMITS: tuple[Emit, ...] = (
+    "saliency",
+    "contributions",
+    "input-gradient",
+    "layer-maps",
+    "bias-gradients",
+)
+DEFAULT_EMITS: tuple[Emit, ...] = ("saliency", "contributions")
+
+SiteKind = Literal["bias", "batchnorm", "implicit"]
+Dim = int | str | None
+
+
+@dataclass(frozen=True)
+class Site:
+    """One node whose offset ``r = y - sum_i J_i u_i`` is not zero.
+
+    Attributes:
+        name: unique in the model; ``fg_bias/<name>`` and the site's outputs are named after it.
+        kind: ``bias``, ``batchnorm`` or ``implicit``.
+        op: the ONNX operator (for a recognised composite, the operator it amounts to).
+        node: the node's name in the source model, ``""`` if it has none.
+        tensor: the node's output, at whose positions the bias-gradient lies.
+        promoted_input: the graph input that holds the offset, or None where it is not promoted.
+        shape: of ``tensor``; symbolic or unknown dimensions as ``str`` or None.
+        channel_axis: of ``tensor``, or None where it has no spatial grid.
+        spatial_axes: of ``tensor`` (height, width), or None where it has no spatial grid; such a
+            site counts in the contributions and is left out of the map.
+    """
+
+    name: str
+    kind: SiteKind
+    op: str
+    node: str
+    tensor: str
+    promoted_input: str | None
+    shape: tuple[Dim, ...]
+    channel_axis: int | None
+    spatial_axes: tuple[int, int] | None
+
+    @property
+    def spatial(self) -> bool:
+        """Whether the site takes part in the map."""
+        return self.spatial_axes is not None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The metadata document of an instrumented model.
+
+    Attributes:
+        tool_version: of fg-onnx, when the model was instrumented.
+        source_sha256: of the source model's bytes, as hexadecimal.
+        input: the explained input.
+        output: the explained tensor; not always a graph output (a trailing Softmax is skipped).
+        output_reason: why that tensor.
+        gradients: the engine that built the adjoint graph.
+        psi: the post-processing of Eq. 2 that is in the graph.
+        emits: what the graph computes beyond the score.
+        frozen_biases: whether the offsets stayed plain initializers.
+        seed: whether ``fg_seed`` stands in the place of ``fg_target``.
+        layout: of the explained input, ``nchw`` or ``nhwc``.
+        preprocessing: as `fg_onnx.preprocess.Preprocessing.to_dict` gives it, or None.
+        labels: class names in order of the explained output, or None.
+        sites: in the order of the columns 1.. of ``fg_contributions``.
+    """
+
+    tool_version: str
+    source_sha256: str
+    input: str
+    output: str
+    output_reason: str
+    gradients: str
+    psi: str
+    emits: tuple[Emit, ...]
+    frozen_biases: bool
+    seed: bool
+    layout: Literal["nchw", "nhwc"]
+    preprocessing: dict[str, Any] | None
+    labels: tuple[str, ...] | None
+    sites: tuple[Site, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON document, with its ``schema_version`` first."""
+        return {"schema_version": SCHEMA_VERSION, **asdict(self)}
+
+    @classmethod
+    def from_dict(cls, document: dict[str, Any]) -> Manifest:
+        """Inverse of `to_dict`.
+
+        Raises:
+            ModelError: the document is of another schema version, or not a manifest.
+        """
+        fields = dict(document)
+        version = fields.pop("schema_version", None)
+        if version != SCHEMA_VERSION:
+            raise ModelError(
+                "manifest-version",
+                f"the manifest has schema version {version}; this fg-onnx reads {SCHEMA_VERSION}",
+                "instrument the source model again",
+            )
+        try:
+            sites = tuple(Site(**_tupled(site)) for site in fields.pop("sites"))
+            return cls(sites=sites, **_tupled(fields))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ModelError(
+                "broken-manifest",
+                f"the model's {METADATA_KEY} metadata is not a manifest ({error})",
+                "instrument the source model again",
+            ) from error
+
+
+def _tupled(fields: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()
+    }
+
+
+def attach(model: onnx.ModelProto, manifest: Manifest) -> None:
+    """Write the manifest into the model's metadata, in the place of an earlier one."""
+    kept = [entry for entry in model.metadata_props if entry.key != METADATA_KEY]
+    document = json.dumps(manifest.to_dict(), ensure_ascii=False)
+    kept.append(onnx.StringStringEntryProto(key=METADATA_KEY, value=document))
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+
+
+def parse(text: str) -> Manifest:
+    """The manifest in a metadata value.
+
+    Raises:
+        ModelError: the text is not a manifest of this schema version.
+    """
+    try:
+        document = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ModelError(
+            "broken-manifest",
+            f"the model's {METADATA_KEY} metadata is not JSON ({error})",
+            "instrument the source model again",
+        ) from error
+    return Manifest.from_dict(document)
+
+
+def find(model: onnx.ModelProto) -> Manifest | None:
+    """The manifest in the model's metadata, or None where the model is a plain one."""
+    for entry in model.metadata_props:
+        if entry.key == METADATA_KEY:
+            return parse(entry.value)
+    return None

@@ -1,0 +1,199 @@
+"""What would be instrumented, and where: the explained input and output, the steps, the sites.
+
+A plan changes nothing; `fg-onnx inspect` shows one, `instrument` carries one out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx
+import onnx_graphsurgeon as gs
+
+from fg_onnx import manifest, model
+from fg_onnx.composites import recognise
+from fg_onnx.errors import FgOnnxError, UnsupportedModelError
+from fg_onnx.layout import NCHW, Layout, Layouts
+from fg_onnx.primal import Primal, active_nodes, active_tensors, is_float, node_name, primal
+from fg_onnx.sites import BoundSite, find_sites
+from fg_onnx.vjps import RULES, ZERO, status
+
+_IMAGE_RANK = 4
+_SOFT = frozenset({"Softmax", "Sigmoid", "LogSoftmax"})
+_PASSING = frozenset({"Identity", "Flatten", "Reshape", "Squeeze", "Dropout", "Cast"})
+
+
+@dataclass(frozen=True)
+class Unsupported:
+    """A node that stands in the way, and why."""
+
+    op: str
+    node: str
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """How a model would be instrumented.
+
+    Attributes:
+        source: the model as it was given.
+        proto: the model without functions and of a sufficient opset.
+        graph: a working copy of its graph, which instrumenting changes.
+        opset: of the graph.
+        x: the explained input.
+        y: the explained tensor.
+        reason: why that tensor.
+        layout: of the explained input.
+        primals: the active steps, in topological order.
+        sites: in topological order.
+        unsupported: nodes between input and output without a usable rule.
+    """
+
+    source: model.Source
+    proto: onnx.ModelProto
+    graph: gs.Graph
+    opset: int
+    x: gs.Tensor
+    y: gs.Tensor
+    reason: str
+    layout: Layout
+    primals: tuple[Primal, ...]
+    sites: tuple[BoundSite, ...]
+    unsupported: tuple[Unsupported, ...]
+
+    def require_support(self) -> None:
+        """Fail if any node stands in the way.
+
+        Raises:
+            UnsupportedModelError: naming the first node, its reason, and how many more.
+        """
+        if not self.unsupported:
+            return
+        first, *others = self.unsupported
+        more = f" (and {len(others)} more)" if others else ""
+        raise UnsupportedModelError(
+            "unsupported-operator",
+            f"`{first.op}` at node `{first.node}`: {first.reason}{more}",
+            "`fg-onnx inspect MODEL` lists all such nodes; `fg-onnx ops` the operators that work",
+        )
+
+
+def make_plan(
+    source: model.Source,
+    *,
+    input: str | None = None,
+    output: str | None = None,
+    opset: int | None = None,
+    freeze: bool = False,
+) -> Plan:
+    """Choose what to explain, and find the sites.
+
+    Args:
+        source: the model.
+        input: the explained input by name; None: the float image input.
+        output: the explained tensor by name; None: the logits of the first output that fits.
+        opset: raise the model to this opset.
+        freeze: leave biases as they are.
+
+    Raises:
+        ModelError: the model's opset cannot be raised.
+        UnsupportedModelError: no input or output fits, or the model is instrumented already.
+    """
+    if manifest.find(source.proto) is not None:
+        raise UnsupportedModelError(
+            "already-instrumented",
+            f"`{source.name}` is instrumented already",
+            "give the source model; `fg-onnx explain` takes either",
+        )
+    proto = model.normalise(source, opset)
+    graph = model.to_graph(proto)
+    version = model.opset_of(proto)
+    x = _explained_input(graph, input)
+    y, reason = _explained_output(graph, x, output)
+    active = active_tensors(graph, x, y, frozenset(ZERO))
+    if y.name not in active:
+        raise UnsupportedModelError(
+            "no-path", f"the output `{y.name}` does not depend on the input `{x.name}`"
+        )
+    nodes = active_nodes(graph, active)
+    unsupported = [
+        Unsupported(node.op, node_name(node), answer[1])
+        for node in nodes
+        if (answer := status(node.op, node.domain))[0] in ("refused", "unknown")
+    ]
+    primals: list[Primal] = []
+    if not unsupported:
+        primals = recognise([primal(node, version, active) for node in nodes])
+    layouts = Layouts(primals, x)
+    sites = find_sites(primals, layouts, freeze=freeze)
+    layout = layouts.of(x) or NCHW
+    return Plan(
+        source, proto, graph, version, x, y, reason, layout,
+        tuple(primals), sites, tuple(unsupported),
+    )  # fmt: skip
+
+
+def _explained_input(graph: gs.Graph, name: str | None) -> gs.Tensor:
+    if name is not None:
+        for tensor in graph.inputs:
+            if tensor.name == name and is_float(tensor):
+                return tensor
+        raise UnsupportedModelError(
+            "no-such-input",
+            f"the model has no float input `{name}`",
+            f"its inputs: {', '.join(tensor.name for tensor in graph.inputs)}",
+        )
+    images = [
+        tensor
+        for tensor in graph.inputs
+        if is_float(tensor) and tensor.shape is not None and len(tensor.shape) == _IMAGE_RANK
+    ]
+    if not images:
+        described = ", ".join(f"{t.name}: {t.dtype} {t.shape}" for t in graph.inputs)
+        raise UnsupportedModelError(
+            "no-image-input",
+            f"the model has no float image input of four dimensions (it has {described or 'none'})",
+            "export the model with its preprocessing outside, so that it takes float images",
+        )
+    return images[0]
+
+
+def _explained_output(
+    graph: gs.Graph, x: gs.Tensor, name: str | None
+) -> tuple[gs.Tensor, str]:
+    if name is not None:
+        tensor = graph.tensors().get(name)
+        if tensor is None or not is_float(tensor) or isinstance(tensor, gs.Constant):
+            raise UnsupportedModelError(
+                "no-such-output",
+                f"the model has no float tensor `{name}`",
+                f"its outputs: {', '.join(output.name for output in graph.outputs)}",
+            )
+        return tensor, "named by the user"
+    for output in graph.outputs:
+        if is_float(output) and output.shape is not None and len(output.shape) > 1:
+            return _before_softmax(output)
+    described = ", ".join(f"{t.name}: {t.dtype} {t.shape}" for t in graph.outputs)
+    raise UnsupportedModelError(
+        "no-output",
+        f"no output fits: one row of float scores per image is needed (there is {described})",
+        "name a float tensor with --output",
+    )
+
+
+def _before_softmax(output: gs.Tensor) -> tuple[gs.Tensor, str]:
+    tensor = output
+    while len(tensor.inputs) == 1:
+        (node,) = tensor.inputs
+        if node.op in _SOFT:
+            return node.inputs[0], f"`{output.name}` ends in {node.op}: its logits are explained"
+        if node.op not in _PASSING:
+            break
+        tensor = node.inputs[0]
+    return output, f"`{output.name}` is the first output of float scores"
+
+
+def describe_failure(error: FgOnnxError) -> Unsupported:
+    """An error on the way to a plan as a row of its list of refusals."""
+    return Unsupported("", "", error.message)

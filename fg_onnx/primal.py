@@ -1,0 +1,163 @@
+"""The forward graph as the rules see it: its active nodes, in topological order.
+
+Active tensors depend on the explained input, and the explained output depends on them (DESIGN,
+section 2). Only they carry cotangents; all else is constant to the adjoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+from fg_onnx.errors import UnsupportedModelError
+
+FLOATS = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
+
+
+@dataclass(frozen=True, eq=False)
+class Primal:
+    """One active step of the forward graph: a node, or a composite recognised as one operator.
+
+    Attributes:
+        op_type: the ONNX operator whose rule holds.
+        name: of the node, or of its output where the node has none.
+        inputs: the operands, None where an optional one is omitted.
+        outputs: the results, None where an optional one is omitted.
+        attrs: the attributes, the schema's defaults filled in.
+        active: for each input, whether it carries a cotangent.
+        nodes: the graph nodes that this step covers, the one that makes the output last.
+    """
+
+    op_type: str
+    name: str
+    inputs: tuple[gs.Tensor | None, ...]
+    outputs: tuple[gs.Tensor | None, ...]
+    attrs: dict[str, Any]
+    active: tuple[bool, ...]
+    nodes: tuple[gs.Node, ...] = field(repr=False)
+
+    @property
+    def x(self) -> gs.Tensor:
+        """The first operand."""
+        return self.inputs[0]
+
+    @property
+    def y(self) -> gs.Tensor:
+        """The first result."""
+        return self.outputs[0]
+
+    def input(self, index: int) -> gs.Tensor | None:
+        """An operand, None where it is omitted or beyond those given."""
+        return self.inputs[index] if index < len(self.inputs) else None
+
+    def wants(self, index: int) -> bool:
+        """Whether the operand carries a cotangent."""
+        return index < len(self.active) and self.active[index]
+
+    def shape(self, tensor: gs.Tensor) -> list[int | str | None]:
+        """The shape of an operand or result; unknown dimensions are str or None.
+
+        Raises:
+            UnsupportedModelError: not even the rank is known.
+        """
+        if tensor.shape is None:
+            raise self.refusal(f"the rank of `{tensor.name}` is unknown")
+        return list(tensor.shape)
+
+    def sizes(self, tensor: gs.Tensor, axes: Sequence[int]) -> list[int]:
+        """Static sizes along some axes.
+
+        Raises:
+            UnsupportedModelError: one of them is not static.
+        """
+        shape = self.shape(tensor)
+        found = [shape[axis] for axis in axes]
+        static = [dim for dim in found if isinstance(dim, int)]
+        if len(static) != len(found):
+            raise self.refusal(f"it needs static sizes of `{tensor.name}`, which has {shape}")
+        return static
+
+    def integers(self, index: int) -> list[int] | None:
+        """The value of a constant integer operand, None where it is omitted.
+
+        Raises:
+            UnsupportedModelError: the operand is computed at run time.
+        """
+        operand = self.input(index)
+        if operand is None:
+            return None
+        if not isinstance(operand, gs.Constant):
+            raise self.refusal(f"its operand `{operand.name}` is computed at run time")
+        return [int(value) for value in np.asarray(operand.values).reshape(-1)]
+
+    def refusal(self, reason: str) -> UnsupportedModelError:
+        """The error for a node that the rule cannot take, for a reason of this node's."""
+        return UnsupportedModelError("refused-node", f"`{self.op_type}` at `{self.name}`: {reason}")
+
+
+def node_name(node: gs.Node) -> str:
+    """The node's name, or its first output's where it has none."""
+    return str(node.name or next(t.name for t in node.outputs if t.name))
+
+
+def is_float(tensor: gs.Tensor) -> bool:
+    """Whether a cotangent can flow through the tensor; an unknown type is taken for a float."""
+    return tensor.dtype is None or tensor.dtype in FLOATS
+
+
+def attributes(node: gs.Node, opset: int) -> dict[str, Any]:
+    """The node's attributes with the defaults of its schema (empty for a foreign domain)."""
+    if node.domain not in (None, "", "ai.onnx"):
+        return dict(node.attrs)
+    schema = onnx.defs.get_schema(node.op, opset)
+    defaults = {
+        name: onnx.helper.get_attribute_value(attribute.default_value)
+        for name, attribute in schema.attributes.items()
+        if attribute.default_value.name
+    }
+    texts = {name: v.decode() if isinstance(v, bytes) else v for name, v in defaults.items()}
+    return {**texts, **node.attrs}
+
+
+def primal(node: gs.Node, opset: int, active: frozenset[str]) -> Primal:
+    """A graph node as a step; ``active`` are the names of the active tensors."""
+    inputs = tuple(tensor if tensor.name else None for tensor in node.inputs)
+    return Primal(
+        op_type=node.op,
+        name=node_name(node),
+        inputs=inputs,
+        outputs=tuple(tensor if tensor.name else None for tensor in node.outputs),
+        attrs=attributes(node, opset),
+        active=tuple(tensor is not None and tensor.name in active for tensor in inputs),
+        nodes=(node,),
+    )
+
+
+def active_tensors(
+    graph: gs.Graph, x: gs.Tensor, y: gs.Tensor, zero: frozenset[str]
+) -> frozenset[str]:
+    """Names of the tensors between ``x`` and ``y``; operators in ``zero`` pass nothing on."""
+    forward = {x.name}
+    for node in graph.nodes:
+        if node.op not in zero and any(tensor.name in forward for tensor in node.inputs):
+            forward.update(t.name for t in node.outputs if t.name and is_float(t))
+    backward = {y.name}
+    for node in reversed(graph.nodes):
+        if node.op not in zero and any(tensor.name in backward for tensor in node.outputs):
+            backward.update(tensor.name for tensor in node.inputs if tensor.name)
+    return frozenset(forward & backward)
+
+
+def active_nodes(graph: gs.Graph, active: frozenset[str]) -> list[gs.Node]:
+    """The nodes that turn active tensors into active tensors, in topological order."""
+    return [
+        node
+        for node in graph.nodes
+        if any(tensor.name in active for tensor in node.inputs)
+        and any(tensor.name in active for tensor in node.outputs)
+    ]

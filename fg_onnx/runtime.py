@@ -1,0 +1,77 @@
+"""ONNX Runtime, imported late and with a clear word where it is missing."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+
+from fg_onnx.errors import ModelError, RuntimeMissingError
+
+
+def onnxruntime() -> Any:
+    """The module ``onnxruntime``.
+
+    Raises:
+        RuntimeMissingError: neither onnxruntime nor onnxruntime-gpu is installed.
+    """
+    try:
+        module = importlib.import_module("onnxruntime")
+    except ImportError as error:
+        raise RuntimeMissingError(
+            "no-runtime",
+            f"ONNX Runtime cannot be imported ({error})",
+            'install one of: pip install "fg-onnx[cpu]" or pip install "fg-onnx[gpu]"',
+        ) from error
+    return module
+
+
+def open_session(
+    model: str | bytes, providers: Sequence[str] | None = None, options: Any = None
+) -> Any:
+    """An ``InferenceSession`` on a model's path or bytes (CPU where no providers are named).
+
+    Raises:
+        RuntimeMissingError: no runtime is installed, or it lacks a provider that was named.
+        ModelError: the runtime does not take the model.
+    """
+    ort = onnxruntime()
+    wanted = list(providers or ["CPUExecutionProvider"])
+    missing = [name for name in wanted if name not in ort.get_available_providers()]
+    if missing:
+        raise RuntimeMissingError(
+            "no-provider",
+            f"this ONNX Runtime has no {', '.join(missing)}",
+            f"it has: {', '.join(ort.get_available_providers())}",
+        )
+    if options is None:
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+    try:
+        return ort.InferenceSession(model, options, providers=wanted)
+    except Exception as error:  # the runtime raises a class of its own for every status code
+        raise ModelError(
+            "runtime-refuses", f"ONNX Runtime does not load the model: {_first_line(error)}"
+        ) from error
+
+
+def run_once(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """All outputs of one run on the CPU.
+
+    Raises:
+        RuntimeMissingError: no runtime is installed.
+        ModelError: the runtime does not take the model, or the run fails.
+    """
+    session = open_session(model.SerializeToString())
+    try:
+        outputs: list[np.ndarray] = session.run(None, dict(feeds))
+    except Exception as error:
+        raise ModelError("run-fails", f"the model does not run: {_first_line(error)}") from error
+    return outputs
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

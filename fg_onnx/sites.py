@@ -1,0 +1,95 @@
+"""Find the sites, and promote their biases and shifts to graph inputs (DESIGN, sections 2, 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from fg_onnx import manifest
+from fg_onnx.layout import Layout, Layouts
+from fg_onnx.manifest import Site
+from fg_onnx.primal import Primal
+from fg_onnx.vjps.table import RULES, Offset
+
+
+@dataclass(frozen=True, eq=False)
+class BoundSite:
+    """A site together with the step and the offset it stands for, and its grid if it has one."""
+
+    site: Site
+    primal: Primal
+    offset: Offset
+    layout: Layout | None
+
+
+def find_sites(
+    primals: Sequence[Primal], layouts: Layouts, *, freeze: bool
+) -> tuple[BoundSite, ...]:
+    """All sites in topological order; ``promoted_input`` is set where promotion is possible."""
+    names: set[str] = set()
+    found = []
+    for p in primals:
+        offset = RULES[p.op_type].offset(p)
+        if offset is None:
+            continue
+        layout = layouts.of(p.y)
+        name = _unique(p.name, names)
+        site = Site(
+            name=name,
+            kind=offset.kind,
+            op=p.op_type,
+            node=p.nodes[-1].name,
+            tensor=p.y.name,
+            promoted_input=None if freeze or not _promotable(p, offset) else manifest.BIAS + name,
+            shape=tuple(p.y.shape or ()),
+            channel_axis=layout.channel if layout else None,
+            spatial_axes=layout.spatial if layout else None,
+        )
+        found.append(BoundSite(site, p, offset, layout))
+    return tuple(found)
+
+
+def promote_biases(graph: gs.Graph, sites: Sequence[BoundSite]) -> tuple[BoundSite, ...]:
+    """Make every promotable offset a graph input whose default is the trained value.
+
+    A constant that several nodes share is promoted once for each: sites are told apart by
+    identity. Changes the graph; returns the sites with their steps brought up to date.
+    """
+    return tuple(_promote(graph, bound) for bound in sites)
+
+
+def _promote(graph: gs.Graph, bound: BoundSite) -> BoundSite:
+    if bound.site.promoted_input is None:
+        return bound
+    p, offset = bound.primal, bound.offset
+    assert offset.operand is not None
+    if offset.normalise is not None:
+        offset.normalise(p)
+    node = p.nodes[-1]
+    default = np.asarray(node.inputs[offset.operand].values)
+    bias = gs.Constant(bound.site.promoted_input, default)
+    node.inputs[offset.operand] = bias
+    graph.inputs.append(bias)
+    promoted = replace(p, inputs=tuple(t if t.name else None for t in node.inputs))
+    return replace(bound, primal=promoted)
+
+
+def _promotable(p: Primal, offset: Offset) -> bool:
+    if offset.operand is None or not isinstance(p.inputs[offset.operand], gs.Constant):
+        return False
+    if offset.normalise is None:
+        return True
+    return all(isinstance(operand, gs.Constant) for operand in p.inputs[1:])
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    stem = name.strip("/") or "site"
+    candidate, count = stem, 1
+    while candidate in taken:
+        count += 1
+        candidate = f"{stem}_{count}"
+    taken.add(candidate)
+    return candidate

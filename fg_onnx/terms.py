@@ -1,0 +1,97 @@
+"""The bias-gradient ``ct_y * r`` of every site, as factors where it has some.
+
+A bias along the channels needs no product at full size: its total is ``sum_c b_c sum_hw ct_c``
+and its map a contraction of ``ct`` with ``b``. Only an implicit offset is written out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import onnx_graphsurgeon as gs
+
+from fg_onnx.adjoint import Pullback
+from fg_onnx.emit import Emitter
+from fg_onnx.sites import BoundSite
+from fg_onnx.vjps.table import RULES
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """``values * weight``, the weight [C] lying along ``axis``; no weight stands for 1.
+
+    Attributes:
+        values: the cotangent, or the whole product; the shape of the site's tensor.
+        shape: of ``values``; unknown dimensions are str or None.
+        weight: [C], or None.
+        axis: of ``values``, along which the weight lies.
+        minus: tensors of other shapes, the total of which is to be subtracted.
+    """
+
+    values: gs.Tensor
+    shape: tuple[int | str | None, ...]
+    weight: gs.Tensor | None = None
+    axis: int | None = None
+    minus: tuple[tuple[gs.Tensor, int], ...] = ()
+
+    @property
+    def rank(self) -> int:
+        """How many axes there are."""
+        return len(self.shape)
+
+    def product(self, op: Emitter) -> gs.Tensor:
+        """The bias-gradient at full size."""
+        if self.weight is None:
+            return self.values
+        assert self.axis is not None
+        dims = [-1 if axis == self.axis else 1 for axis in range(self.rank)]
+        return op.Mul(self.values, op.Reshape(self.weight, dims))
+
+
+def site_term(op: Emitter, bound: BoundSite, pullback: Pullback) -> Term:
+    """The bias-gradient of a site."""
+    p, offset, ct = bound.primal, bound.offset, pullback.cts[0]
+    assert ct is not None
+    shape = tuple(p.shape(p.y))
+    if offset.kind == "implicit":
+        return _implicit_term(op, pullback, shape)
+    if bound.site.promoted_input is None and offset.value is not None:
+        value = offset.value(op, p)
+    else:
+        assert offset.operand is not None
+        value = p.inputs[offset.operand]
+    if offset.scale != 1.0:
+        value = op.Mul(value, offset.scale)
+    axis = offset.axis if offset.axis is not None else _only_axis(value, len(shape))
+    if axis is None:
+        return Term(op.Mul(ct, value), shape)
+    flat = value if value.shape is not None and len(value.shape) == 1 else op.Reshape(value, [-1])
+    return Term(ct, shape, flat, axis)
+
+
+def _only_axis(value: gs.Tensor, rank: int) -> int | None:
+    """The one axis along which a value varies that broadcasts to ``rank`` axes, or None."""
+    if value.shape is None:
+        return None
+    varying = [axis - len(value.shape) + rank for axis, dim in enumerate(value.shape) if dim != 1]
+    return varying[0] if len(varying) == 1 and varying[0] > 0 else None
+
+
+def _implicit_term(op: Emitter, pullback: Pullback, shape: Sequence[int | str | None]) -> Term:
+    p, ct = pullback.primal, pullback.cts[0]
+    assert ct is not None
+    rule = RULES[p.op_type]
+    if rule.term is not None:
+        return Term(rule.term(op, p, ct, pullback.passed), tuple(shape))
+    term = op.Mul(ct, p.y)
+    minus = []
+    for operand, active, passed in zip(p.inputs, p.active, pullback.passed, strict=False):
+        if not active or operand is None or passed is None:
+            continue
+        part = op.Mul(passed, operand)
+        if p.shape(operand) == list(shape):
+            term = op.Sub(term, part)
+        else:
+            minus.append((part, len(p.shape(operand))))
+    return Term(term, tuple(shape), minus=tuple(minus))

@@ -1,0 +1,32 @@
+"""VJP rules, one file a family; importing this package fills the table."""
+
+from fg_onnx.vjps import (
+    activations,
+    arithmetic,
+    convolution,
+    matrix,
+    normalization,
+    pooling,
+    reduction,
+    shaping,
+    without,
+)
+from fg_onnx.vjps.table import REFUSED, RULES, ZERO, Offset, Rule, status
+
+__all__ = [
+    "REFUSED",
+    "RULES",
+    "ZERO",
+    "Offset",
+    "Rule",
+    "activations",
+    "arithmetic",
+    "convolution",
+    "matrix",
+    "normalization",
+    "pooling",
+    "reduction",
+    "shaping",
+    "status",
+    "without",
+]

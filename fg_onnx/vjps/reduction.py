@@ -1,0 +1,65 @@
+"""Reductions that keep a cotangent for every position."""
+
+from __future__ import annotations
+
+import onnx_graphsurgeon as gs
+
+from fg_onnx.emit import Emitter
+from fg_onnx.primal import Primal
+from fg_onnx.vjps.table import Cotangents, implicit, vjp
+
+
+def reduced_axes(p: Primal) -> list[int]:
+    """The axes, counted from the front, whether they come as attribute, input or not at all."""
+    rank = len(p.shape(p.x))
+    axes = p.attrs.get("axes")
+    if axes is None:
+        axes = p.integers(1)
+    if axes is None or not axes:
+        return [] if p.attrs.get("noop_with_empty_axes", 0) else list(range(rank))
+    return sorted(axis % rank for axis in axes)
+
+
+def _unreduced(op: Emitter, p: Primal, ct: gs.Tensor, axes: list[int]) -> gs.Tensor:
+    """``ct`` with the reduced axes back, of size 1."""
+    if p.attrs["keepdims"] or not axes:
+        return ct
+    return op.Unsqueeze(ct, axes=axes)
+
+
+def _count(op: Emitter, p: Primal, axes: list[int]) -> float | gs.Tensor:
+    sizes = p.sizes(p.x, axes)
+    count = 1
+    for size in sizes:
+        count *= size
+    return float(count)
+
+
+@vjp("ReduceMean")
+def reduce_mean(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
+    """ct / n at each of the n positions."""
+    axes = reduced_axes(p)
+    share = op.Div(_unreduced(op, p, ct, axes), _count(op, p, axes))
+    return op.Expand(share, op.shape(p.x)), None
+
+
+@vjp("ReduceSum")
+def reduce_sum(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
+    """ct at each of the positions."""
+    axes = reduced_axes(p)
+    return op.Expand(_unreduced(op, p, ct, axes), op.shape(p.x)), None
+
+
+@vjp("ReduceL2")
+def reduce_l2(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
+    """ct * x / y; homogeneous of degree 1."""
+    axes = reduced_axes(p)
+    ratio = op.Div(_unreduced(op, p, ct, axes), _unreduced(op, p, p.y, axes))
+    return op.Mul(p.x, ratio), None
+
+
+@vjp("ReduceSumSquare", offset=implicit)
+def reduce_sum_square(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
+    """2 * ct * x."""
+    axes = reduced_axes(p)
+    return op.Mul(op.Mul(p.x, _unreduced(op, p, ct, axes)), 2.0), None

@@ -1,0 +1,162 @@
+"""The table of VJP rules, and the four answers it gives of an operator.
+
+rule: the operator has a vector-Jacobian product here. zero: its derivative is zero by
+mathematics. refused: a derivative would be of no use, or wrong, for the reason given. unknown: it
+stands in none of the three.
+
+A rule maps the cotangent of a node's output to one cotangent (or None) per input, in input order.
+It also says what the node's offset ``r = y - sum_i J_i u_i`` is (DESIGN, section 2), so that an
+operator is described in one place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import onnx_graphsurgeon as gs
+
+from fg_onnx.emit import Emitter
+from fg_onnx.manifest import SiteKind
+from fg_onnx.primal import Primal
+
+Cotangents: TypeAlias = "Sequence[gs.Tensor | None]"
+Vjp: TypeAlias = Callable[..., Cotangents]
+Status: TypeAlias = Literal["rule", "zero", "refused", "unknown"]
+Axes: TypeAlias = Literal["kept", "channels-first", "permuted", "new"]
+
+
+@dataclass(frozen=True)
+class Offset:
+    """What part of a node's output is not linear in its active inputs.
+
+    Attributes:
+        kind: of the site.
+        operand: the input that holds the offset, to be promoted; None for ``implicit``.
+        axis: of the output, along which a rank-1 operand lies; None: it broadcasts as NumPy does.
+        scale: the offset is ``scale`` times the operand.
+        normalise: rewrites the node so that its operand is the whole offset; returns whether it
+            could (its parameters are constants).
+        value: the offset where the node was not rewritten.
+    """
+
+    kind: SiteKind
+    operand: int | None = None
+    axis: int | None = None
+    scale: float = 1.0
+    normalise: Callable[[Primal], bool] | None = None
+    value: Callable[[Emitter, Primal], gs.Tensor] | None = None
+
+
+IMPLICIT = Offset("implicit")
+
+OffsetOf: TypeAlias = Callable[[Primal], "Offset | None"]
+Term: TypeAlias = Callable[[Emitter, Primal, gs.Tensor, Cotangents], gs.Tensor]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A VJP rule.
+
+    Attributes:
+        op_type: the ONNX operator.
+        vjp: ``(op, primal, *cts) -> cotangents``.
+        offset: the node's offset, None where it is zero.
+        term: ``ct_y * r`` of an implicit site at the shape of ``y``, where there is a shorter
+            form than ``ct_y * y - sum_i ct_i * u_i``; takes the rule's own cotangents.
+        outputs: how many outputs carry cotangents; None: all.
+        axes: what the operator does to the axes of an image: keeps them, demands [N, C, ...],
+            permutes them by its ``perm``, or makes new ones.
+        summary: the first line of the rule's docstring, or the formula.
+    """
+
+    op_type: str
+    vjp: Vjp
+    offset: OffsetOf
+    term: Term | None
+    outputs: int | None
+    axes: Axes
+    summary: str
+
+
+RULES: dict[str, Rule] = {}
+ZERO: dict[str, str] = {}
+REFUSED: dict[str, str] = {}
+
+
+def homogeneous(_: Primal) -> None:
+    """Linear, or homogeneous of degree 1: the offset is zero."""
+
+
+def implicit(_: Primal) -> Offset:
+    """Not homogeneous: the offset follows from the rule itself."""
+    return IMPLICIT
+
+
+def vjp(
+    *op_types: str,
+    offset: OffsetOf = homogeneous,
+    term: Term | None = None,
+    outputs: int | None = 1,
+    axes: Axes = "kept",
+) -> Callable[[Vjp], Vjp]:
+    """Register a function as the rule of one or several operators."""
+
+    def register(function: Vjp) -> Vjp:
+        summary = (function.__doc__ or "").strip().splitlines()[0]
+        for op_type in op_types:
+            _claim(op_type)
+            RULES[op_type] = Rule(op_type, function, offset, term, outputs, axes, summary)
+        return function
+
+    return register
+
+
+def elementwise(
+    op_type: str,
+    slope: Callable[[Emitter, Primal], gs.Tensor],
+    formula: str,
+    *,
+    offset: OffsetOf = implicit,
+    term: Term | None = None,
+) -> None:
+    """Register ``y = phi(x)``, position by position, by its derivative ``slope``."""
+
+    def rule(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
+        return (op.Mul(ct, slope(op, p)),)
+
+    _claim(op_type)
+    RULES[op_type] = Rule(op_type, rule, offset, term, 1, "kept", formula)
+
+
+def zero(reason: str, *op_types: str) -> None:
+    """Register operators whose derivative is zero (or that yield no floats)."""
+    for op_type in op_types:
+        _claim(op_type)
+        ZERO[op_type] = reason
+
+
+def refuse(reason: str, *op_types: str) -> None:
+    """Register operators that are refused, and why."""
+    for op_type in op_types:
+        _claim(op_type)
+        REFUSED[op_type] = reason
+
+
+def status(op_type: str, domain: str | None = None) -> tuple[Status, str]:
+    """Which of the four answers holds for an operator, and its formula or reason."""
+    if domain not in (None, "", "ai.onnx"):
+        return "unknown", f"it belongs to the custom domain `{domain}`"
+    if op_type in RULES:
+        return "rule", RULES[op_type].summary
+    if op_type in ZERO:
+        return "zero", ZERO[op_type]
+    if op_type in REFUSED:
+        return "refused", REFUSED[op_type]
+    return "unknown", "it has no VJP rule"
+
+
+def _claim(op_type: str) -> None:
+    if status(op_type)[0] != "unknown":
+        raise ValueError(f"{op_type} is registered twice")
