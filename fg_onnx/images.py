@@ -344,8 +344,10 @@ def _resample(image: Image, size: int, window: slice, interpolation: Interpolati
     weights /= weights.sum(axis=1, keepdims=True)
     pixels = image[first:last].reshape(last - first, -1).astype(np.float32)
     # half up, as Pillow
-    resized = np.floor(weights.astype(np.float32) @ pixels + 0.5).clip(0, 255)
-    return resized.astype(np.uint8).reshape(len(centres), *image.shape[1:])
+    resampled = np.floor(weights.astype(np.float32) @ pixels + 0.5).clip(0, 255)
+    resampled = resampled.reshape(len(centres), *image.shape[1:])
+    rounded: Image = resampled.astype(np.uint8)
+    return rounded
 
 
 def _triangle(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -1,0 +1,327 @@
+"""Saliency maps as pictures: heat map, overlay, a row of captioned pictures, the layer grid.
+
+Everything takes and gives uint8 RGB pictures [H, W, 3] and float maps [H, W] of any size; a map
+is resized bilinearly to the photograph that it is laid over. A number that is not finite is drawn
+as no importance at all, and so is a map that is the same everywhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from fg_onnx.errors import InputError, OutputError
+
+Picture = npt.NDArray[np.uint8]
+Map = npt.NDArray[np.floating[Any]]
+_Real = npt.NDArray[np.float64]
+
+# the clipping of extreme values, in percent: one pixel in 200 may be brighter than the brightest
+PERCENTILE = 99.5
+
+# blue - white - red, of even lightness on both sides (ColorBrewer's RdBu, reversed)
+_DIVERGING = np.array(
+    [
+        [5, 48, 97],
+        [33, 102, 172],
+        [67, 147, 195],
+        [146, 197, 222],
+        [247, 247, 247],
+        [244, 165, 130],
+        [214, 96, 77],
+        [178, 24, 43],
+        [103, 0, 31],
+    ],
+    dtype=np.float64,
+)
+
+
+# --- one map ------------------------------------------------------------------------------------
+
+
+def heat_map(saliency: Map, signed: bool = False, percentile: float = PERCENTILE) -> Picture:
+    """A map in colours, at its own size.
+
+    Args:
+        saliency: float [H, W].
+        signed: blue below 0, white at 0, red above, instead of dark to bright (inferno).
+        percentile: values beyond it are clipped (50..100; 100 clips nothing), at both ends.
+
+    Returns:
+        uint8 [H, W, 3], RGB.
+
+    Raises:
+        InputError: ``not-a-map``, for an array that is not two-dimensional or is empty.
+    """
+    if signed:
+        return _diverging_colours(_signed_strength(saliency, percentile))
+    return _sequential_colours(_strength(saliency, percentile))
+
+
+def overlay(
+    view: Picture,
+    saliency: Map,
+    alpha: float = 0.85,
+    signed: bool = False,
+    percentile: float = PERCENTILE,
+) -> Picture:
+    """The map laid over the photograph: what does not matter fades, what matters glows.
+
+    Args:
+        view: uint8 [H, W, 3], RGB, the pixels that the model saw.
+        saliency: float [h, w], resized to the view.
+        alpha: how much of the photograph the strongest colour covers, 0..1.
+        signed: as in `heat_map`.
+        percentile: as in `heat_map`.
+
+    Returns:
+        uint8 [H, W, 3], RGB.
+
+    Raises:
+        InputError: ``not-a-map``, as in `heat_map`.
+    """
+    resized = _resize_map(saliency, view.shape[:2], signed)
+    if signed:
+        strength = _signed_strength(resized, percentile)
+        colours, strength = _diverging_colours(strength), np.abs(strength)
+    else:
+        strength = _strength(resized, percentile)
+        colours = _sequential_colours(strength)
+    # steep where it starts, flat where it ends: weak noise stays away from the photograph, and
+    # the photograph still shows its texture under the strongest colour
+    cover = alpha * _smooth_step(strength)[..., None]
+    return _to_picture(_faded(view, strength) * (1.0 - cover) + colours * cover)
+
+
+def _faded(view: Picture, strength: _Real) -> _Real:
+    """The photograph, half gray and dimmed where the map is weak."""
+    photo = view.astype(np.float64)
+    gray = cv2.cvtColor(view, cv2.COLOR_RGB2GRAY).astype(np.float64)[..., None]
+    kept = strength[..., None]
+    return (gray + (photo - gray) * (0.5 + 0.5 * kept)) * (0.7 + 0.3 * kept)
+
+
+def _smooth_step(x: _Real) -> _Real:
+    return x * x * (3.0 - 2.0 * x)
+
+
+# --- several ------------------------------------------------------------------------------------
+
+
+def side_by_side(images: Sequence[Picture], captions: Sequence[str], height: int = 256) -> Picture:
+    """Pictures in a row on white, each scaled to one height, its caption above it.
+
+    Args:
+        images: uint8 [h, w, 3] each, RGB.
+        captions: one for each; shortened to the width of its picture, and what is not ASCII
+            becomes ``?``, for OpenCV draws nothing else.
+        height: of every picture, in pixels.
+
+    Returns:
+        uint8 [H, W, 3], RGB.
+    """
+    cells = [
+        _captioned(image, caption, height) for image, caption in zip(images, captions, strict=True)
+    ]
+    return _framed(_joined(cells, axis=1))
+
+
+def layer_grid(
+    view: Picture,
+    saliency: Map,
+    layer_maps: Sequence[tuple[str, Map]],
+    signed: bool = False,
+    most: int = 6,
+) -> Picture:
+    """The photograph, the maps of some layers from input to output, and the full map (Figure 1).
+
+    Args:
+        view: uint8 [H, W, 3], RGB, the pixels that the model saw.
+        saliency: float [h, w], the whole map.
+        layer_maps: name and float [h, w] of every layer, in the order of the graph.
+        signed: as in `heat_map`.
+        most: how many layers are shown; of more, evenly spaced ones, the first and last included.
+
+    Returns:
+        uint8 [H, W, 3], RGB: up to four pictures a row.
+
+    Raises:
+        InputError: ``not-a-map``, as in `heat_map`.
+    """
+    size = view.shape[:2]
+    chosen = [layer_maps[i] for i in _evenly_spaced(len(layer_maps), most)]
+    tiles = [("image", view)]
+    tiles += [(name, heat_map(_resize_map(map_, size, signed), signed)) for name, map_ in chosen]
+    tiles += [("FullGrad", overlay(view, saliency, signed=signed))]
+    cells = [_captioned(picture, name, 256) for name, picture in tiles]
+    columns = -(-len(cells) // -(-len(cells) // 4))  # rows as even as can be
+    cells += [np.full_like(cells[0], 255)] * (-len(cells) % columns)
+    rows = [_joined(cells[i : i + columns], axis=1) for i in range(0, len(cells), columns)]
+    return _framed(_joined(rows, axis=0))
+
+
+def _evenly_spaced(count: int, most: int) -> list[int]:
+    if count <= most:
+        return list(range(count))
+    return [int(i) for i in np.linspace(0, count - 1, most).round()]
+
+
+# --- files --------------------------------------------------------------------------------------
+
+
+def write_png(path: str | Path, rgb: Picture) -> None:
+    """Writes a picture, uint8 [H, W, 3], RGB. An existing file is replaced, whole or not at all.
+
+    Raises:
+        OutputError: ``not-a-png-name``, or ``cannot-write`` where the folder does not allow it.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise OutputError("not-a-png-name", f"`{path}` does not end in .png", "only PNG is written")
+    _, encoded = cv2.imencode(".png", np.ascontiguousarray(rgb[..., ::-1]))
+    # opened by name, not by `tempfile`, whose files only their owner may read
+    unfinished = path.with_name(f".{path.stem}.{os.getpid()}.tmp")
+    try:
+        unfinished.write_bytes(encoded.tobytes())
+        os.replace(unfinished, path)
+    except OSError as error:
+        _remove(unfinished)
+        raise OutputError(
+            "cannot-write",
+            f"`{path}` cannot be written: {error.strerror}",
+            f"check that the folder `{path.parent}` exists and can be written to",
+        ) from None
+
+
+def _remove(path: Path) -> None:
+    # where the folder itself is out of reach, that is reported already
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
+
+
+# --- from numbers to colours --------------------------------------------------------------------
+
+
+def _as_map(saliency: Map) -> _Real:
+    """float64 [H, W], of which only finite numbers are left as they are."""
+    values = np.asarray(saliency, dtype=np.float64)
+    if values.ndim != 2 or values.size == 0:
+        raise InputError(
+            "not-a-map",
+            f"a map has a height and a width, and this one's shape is {list(values.shape)}",
+            "give one channel of one image",
+        )
+    return values
+
+
+def _strength(saliency: Map, percentile: float) -> _Real:
+    """[H, W] in 0..1: between the low and the high percentile; 0 where not finite."""
+    values = _as_map(saliency)
+    finite = values[np.isfinite(values)]
+    if finite.size == 0:
+        return np.zeros_like(values)
+    low, high = np.percentile(finite, [100.0 - percentile, percentile])
+    if high <= low:  # nearly all pixels are equal: the few that are not are then all there is
+        low, high = finite.min(), finite.max()
+    if high <= low:
+        return np.zeros_like(values)
+    # halved first, for the span of the largest numbers overflows
+    strength = (values / 2 - low / 2) / (high / 2 - low / 2)
+    return np.where(np.isfinite(values), strength, 0.0).clip(0.0, 1.0)
+
+
+def _signed_strength(saliency: Map, percentile: float) -> _Real:
+    """[H, W] in -1..1, with 0 staying 0: divided by the percentile of the magnitude."""
+    values = _as_map(saliency)
+    magnitude = np.abs(values[np.isfinite(values)])
+    if magnitude.size == 0:
+        return np.zeros_like(values)
+    high = np.percentile(magnitude, percentile) or magnitude.max()
+    if high == 0:
+        return np.zeros_like(values)
+    return np.where(np.isfinite(values), values / high, 0.0).clip(-1.0, 1.0)
+
+
+def _sequential_colours(strength: _Real) -> Picture:
+    levels = np.round(strength * 255.0).astype(np.uint8)
+    return _to_picture(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)[..., ::-1])
+
+
+def _diverging_colours(strength: _Real) -> Picture:
+    stops = np.linspace(-1.0, 1.0, len(_DIVERGING))
+    return _to_picture(
+        np.stack([np.interp(strength, stops, _DIVERGING[:, i]) for i in range(3)], axis=-1)
+    )
+
+
+def _to_picture(pixels: npt.NDArray[Any]) -> Picture:
+    return np.ascontiguousarray(np.round(pixels).clip(0, 255), dtype=np.uint8)
+
+
+def _resize_map(saliency: Map, size: tuple[int, ...], signed: bool) -> _Real:
+    values = _as_map(saliency)
+    if values.shape == size:
+        return values
+    # one NaN would spread to its neighbours; the value of no importance says the same
+    finite = np.isfinite(values)
+    if not finite.all():
+        nothing = 0.0 if signed or not finite.any() else values[finite].min()
+        values = np.where(finite, values, nothing)
+    resized = cv2.resize(values, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(resized, dtype=np.float64)
+
+
+# --- captions and frames ------------------------------------------------------------------------
+
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_FONT_SCALE = 0.5
+_CAPTION_HEIGHT = 26
+_GAP = 10
+
+
+def _captioned(picture: Picture, caption: str, height: int) -> Picture:
+    width = max(1, round(picture.shape[1] * height / picture.shape[0]))
+    shrinks = height < picture.shape[0]
+    scaled = cv2.resize(
+        picture, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    )
+    strip = np.full((_CAPTION_HEIGHT, width, 3), 255, np.uint8)
+    text = _shortened(caption, width - 4)
+    left = (width - _text_width(text)) // 2
+    cv2.putText(strip, text, (left, 17), _FONT, _FONT_SCALE, (40, 40, 40), 1, cv2.LINE_AA)
+    return _to_picture(np.concatenate([strip, scaled]))
+
+
+def _shortened(caption: str, width: int) -> str:
+    """ASCII that fits. The end of a layer's name tells more than its start, so that is kept."""
+    text = caption.encode("ascii", "replace").decode()
+    if _text_width(text) <= width:
+        return text
+    while text and _text_width(".." + text) > width:
+        text = text[1:]
+    return ".." + text if text else ""
+
+
+def _text_width(text: str) -> int:
+    return int(cv2.getTextSize(text, _FONT, _FONT_SCALE, 1)[0][0])
+
+
+def _joined(cells: Sequence[Picture], axis: int) -> Picture:
+    """Pictures of one height (axis 1) or width (axis 0), with white between them."""
+    shape = list(cells[0].shape)
+    shape[axis] = _GAP
+    gap = np.full(shape, 255, np.uint8)
+    parts = [part for cell in cells for part in (gap, cell)][1:]
+    return np.concatenate(parts, axis=axis)
+
+
+def _framed(picture: Picture) -> Picture:
+    # the captions already leave room above
+    return np.pad(picture, ((0, _GAP), (_GAP, _GAP), (0, 0)), constant_values=255)
