@@ -85,9 +85,7 @@ def saliency(
     return op.total(resized)
 
 
-def _resize(
-    op: Emitter, psi: Psi, tensor: gs.Tensor, x: gs.Tensor, layout: Layout
-) -> gs.Tensor:
+def _resize(op: Emitter, psi: Psi, tensor: gs.Tensor, x: gs.Tensor, layout: Layout) -> gs.Tensor:
     dims = op.shape(x)
     batch = op.Slice(dims, [0], [1], [0])
     grid = op.Gather(dims, op.constant(list(layout.spatial)), axis=0)

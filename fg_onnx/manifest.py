@@ -19,6 +19,7 @@ METADATA_KEY = "fg_onnx.manifest"
 TARGET = "fg_target"
 SEED = "fg_seed"
 SCORE = "fg_score"
+EXPLAINED = "fg_explained"
 CONTRIBUTIONS = "fg_contributions"
 SALIENCY = "fg_saliency"
 INPUT_GRADIENT = "fg_input_gradient"
@@ -86,6 +87,8 @@ class Manifest:
         input: the explained input.
         output: the explained tensor; not always a graph output (a trailing Softmax is skipped).
         output_reason: why that tensor.
+        scores: how many scores an image has in the explained tensor, None where unknown.
+        ranking: the graph output that ranks the scores as the explained tensor does, or None.
         gradients: the engine that built the adjoint graph.
         psi: the post-processing of Eq. 2 that is in the graph.
         emits: what the graph computes beyond the score.
@@ -102,6 +105,8 @@ class Manifest:
     input: str
     output: str
     output_reason: str
+    scores: int | None
+    ranking: str | None
     gradients: str
     psi: str
     emits: tuple[Emit, ...]

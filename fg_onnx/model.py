@@ -62,9 +62,20 @@ def read(model: ModelSource) -> Source:
     return Source(proto, hashlib.sha256(data).hexdigest(), name)
 
 
-def _bytes(path: Path) -> bytes:
+def existing(path: str | os.PathLike[str]) -> Path:
+    """The path, if it can be read.
+
+    Raises:
+        ModelError: there is no such file, or it cannot be read.
+    """
+    _bytes(Path(path), 1)
+    return Path(path)
+
+
+def _bytes(path: Path, most: int = -1) -> bytes:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(most)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise ModelError(

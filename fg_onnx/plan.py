@@ -44,6 +44,7 @@ class Plan:
         x: the explained input.
         y: the explained tensor.
         reason: why that tensor.
+        ranking: the graph output that ranks the scores as ``y`` does, or None.
         layout: of the explained input.
         primals: the active steps, in topological order.
         sites: in topological order.
@@ -57,6 +58,7 @@ class Plan:
     x: gs.Tensor
     y: gs.Tensor
     reason: str
+    ranking: str | None
     layout: Layout
     primals: tuple[Primal, ...]
     sites: tuple[BoundSite, ...]
@@ -110,7 +112,7 @@ def make_plan(
     graph = model.to_graph(proto)
     version = model.opset_of(proto)
     x = _explained_input(graph, input)
-    y, reason = _explained_output(graph, x, output)
+    y, reason, ranking = _explained_output(graph, x, output)
     active = active_tensors(graph, x, y, frozenset(ZERO))
     if y.name not in active:
         raise UnsupportedModelError(
@@ -129,7 +131,7 @@ def make_plan(
     sites = find_sites(primals, layouts, freeze=freeze)
     layout = layouts.of(x) or NCHW
     return Plan(
-        source, proto, graph, version, x, y, reason, layout,
+        source, proto, graph, version, x, y, reason, ranking, layout,
         tuple(primals), sites, tuple(unsupported),
     )  # fmt: skip
 
@@ -161,7 +163,7 @@ def _explained_input(graph: gs.Graph, name: str | None) -> gs.Tensor:
 
 def _explained_output(
     graph: gs.Graph, x: gs.Tensor, name: str | None
-) -> tuple[gs.Tensor, str]:
+) -> tuple[gs.Tensor, str, str | None]:
     if name is not None:
         tensor = graph.tensors().get(name)
         if tensor is None or not is_float(tensor) or isinstance(tensor, gs.Constant):
@@ -170,10 +172,11 @@ def _explained_output(
                 f"the model has no float tensor `{name}`",
                 f"its outputs: {', '.join(output.name for output in graph.outputs)}",
             )
-        return tensor, "named by the user"
+        ranking = name if tensor in graph.outputs else None
+        return tensor, "named by the user", ranking
     for output in graph.outputs:
         if is_float(output) and output.shape is not None and len(output.shape) > 1:
-            return _before_softmax(output)
+            return *_before_softmax(output), output.name
     described = ", ".join(f"{t.name}: {t.dtype} {t.shape}" for t in graph.outputs)
     raise UnsupportedModelError(
         "no-output",

@@ -5,19 +5,36 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
 from fg_onnx import manifest
-from fg_onnx.emit import Emitter
+from fg_onnx.emit import Emitter, is_static
 from fg_onnx.errors import UnsupportedModelError
 
 _TARGETS_DIM = "fg_targets"  # 1 or N: either one target for all images, or one for each
 
 
-def by_target(op: Emitter, y: gs.Tensor) -> tuple[gs.Tensor, gs.Tensor]:
-    """Add the input ``fg_target``; the score [N] and the one-hot cotangent in the shape of y.
+@dataclass(frozen=True, eq=False)
+class Seeding:
+    """What is explained.
+
+    Attributes:
+        score: [N], the explained scalar.
+        cotangent: in the shape of the explained tensor.
+        index: int64 [N], the index that is explained; None under a free cotangent.
+    """
+
+    score: gs.Tensor
+    cotangent: gs.Tensor
+    index: gs.Tensor | None
+
+
+def by_target(op: Emitter, y: gs.Tensor) -> Seeding:
+    """Add the input ``fg_target`` and start from a one-hot cotangent.
 
     Raises:
         UnsupportedModelError: the number of scores per image is not known.
@@ -30,18 +47,26 @@ def by_target(op: Emitter, y: gs.Tensor) -> tuple[gs.Tensor, gs.Tensor]:
     column = op.Unsqueeze(index, axes=[1])
     score = op.Reshape(op.GatherElements(rows, column, axis=1), [-1])
     # Relu(1 - |k - index|) is one-hot, exactly, in operators that every device has.
-    classes = op.constant(np.arange(_scores(y))[None, :], y.dtype)
+    count = scores_per_image(y)
+    if count is None:
+        raise UnsupportedModelError(
+            "unknown-classes",
+            f"the number of scores per image in `{y.name}` is not known: {y.shape}",
+            "explain it through --seed",
+        )
+    classes = op.constant(np.arange(count)[None, :], y.dtype)
     distance = op.Abs(op.Sub(classes, op.mask(column, y)))
     seed = op.Relu(op.Sub(1.0, distance))
-    return score, seed if len(y.shape) == len(classes.shape) else op.reshape_like(seed, y)
+    ct = seed if len(y.shape) == len(classes.shape) else op.reshape_like(seed, y)
+    return Seeding(score, ct, op.Reshape(index, [-1]))
 
 
-def by_cotangent(op: Emitter, y: gs.Tensor) -> tuple[gs.Tensor, gs.Tensor]:
-    """Add the input ``fg_seed`` in the shape of y; the score [N] and the seed itself."""
+def by_cotangent(op: Emitter, y: gs.Tensor) -> Seeding:
+    """Add the input ``fg_seed`` in the shape of y and start from it."""
     seed = gs.Variable(manifest.SEED, y.dtype, y.shape)
     op.graph.inputs.append(seed)
     rows = op.Flatten(op.Mul(seed, y), axis=1)
-    return op.ReduceSum(rows, axes=[1], keepdims=0), seed
+    return Seeding(op.ReduceSum(rows, axes=[1], keepdims=0), seed, None)
 
 
 def loosen_target(proto: onnx.ModelProto) -> None:
@@ -51,12 +76,7 @@ def loosen_target(proto: onnx.ModelProto) -> None:
             value.type.tensor_type.shape.dim[0].dim_param = _TARGETS_DIM
 
 
-def _scores(y: gs.Tensor) -> int:
+def scores_per_image(y: gs.Tensor) -> int | None:
+    """How many scores an image has in ``y``, None where that is not known."""
     dims = y.shape[1:]
-    if not all(isinstance(dim, int) for dim in dims):
-        raise UnsupportedModelError(
-            "unknown-classes",
-            f"the number of scores per image in `{y.name}` is not known: {y.shape}",
-            "explain it through --seed",
-        )
-    return int(np.prod(dims, dtype=np.int64))
+    return int(np.prod(dims, dtype=np.int64)) if is_static(dims) else None

@@ -145,9 +145,6 @@ def _mish(op: Emitter, p: Primal) -> gs.Tensor:
 elementwise("Mish", _mish, "ct * (t + x * sigmoid(x) * (1 - t^2)), t = tanh(softplus(x))")
 
 
-
-
-
 def _clip_term(op: Emitter, p: Primal, ct: gs.Tensor, cts: Cotangents) -> gs.Tensor:
     # Inside, ct_x = ct and the offset is 0; where it saturates, ct_x = 0 and the offset is y.
     return op.Mul(op.Sub(ct, cts[0]), p.y)

@@ -113,14 +113,15 @@ def max_pool(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
         taken.append(op.Unsqueeze(share, axes=[2]))
     stacked = op.Reshape(op.Concat(*taken, axis=2), [0, channels * len(taps), *outs])
     one_hot = np.eye(len(taps), dtype=p.x.dtype).reshape(1, len(taps), 1, *w.kernel)
-    weight = op.constant(np.tile(one_hot, (channels, 1, 1, *[1] * w.rank)).reshape(
-        channels * len(taps), 1, *w.kernel))
+    weight = op.constant(
+        np.tile(one_hot, (channels, 1, 1, *[1] * w.rank)).reshape(
+            channels * len(taps), 1, *w.kernel
+        )
+    )
     return (scatter_windows(op, p, stacked, weight, w, channels),)
 
 
-def _with_border(
-    op: Emitter, p: Primal, w: Window, sizes: list[int], outs: list[int]
-) -> gs.Tensor:
+def _with_border(op: Emitter, p: Primal, w: Window, sizes: list[int], outs: list[int]) -> gs.Tensor:
     """X padded with the lowest float as far as the windows reach."""
     rank = w.rank + 2
     lacking = [

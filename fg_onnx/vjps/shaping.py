@@ -76,15 +76,11 @@ def concat(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
 def split(op: Emitter, p: Primal, *cts: gs.Tensor | None) -> Cotangents:
     """The parts' cotangents side by side, zeros for a part that leads nowhere."""
     axis = p.attrs["axis"]
-    parts = [
-        op.Mul(y, 0.0) if ct is None else ct for y, ct in zip(p.outputs, cts, strict=True)
-    ]
+    parts = [op.Mul(y, 0.0) if ct is None else ct for y, ct in zip(p.outputs, cts, strict=True)]
     return op.Concat(*parts, axis=axis), None
 
 
-def _padded(
-    op: Emitter, ct: gs.Tensor, rank: int, axis: int, before: int, after: int
-) -> gs.Tensor:
+def _padded(op: Emitter, ct: gs.Tensor, rank: int, axis: int, before: int, after: int) -> gs.Tensor:
     if before == after == 0:
         return ct
     pads = [0] * (2 * rank)
@@ -123,9 +119,7 @@ def slice_(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     return ct, *[None] * (len(p.inputs) - 1)
 
 
-def _spread(
-    op: Emitter, p: Primal, ct: gs.Tensor, axis: int, count: int, step: int
-) -> gs.Tensor:
+def _spread(op: Emitter, p: Primal, ct: gs.Tensor, axis: int, count: int, step: int) -> gs.Tensor:
     """Put ``step - 1`` zeros between the positions along an axis."""
     rank = len(p.shape(p.x))
     apart = _padded(op, op.Unsqueeze(ct, axes=[axis + 1]), rank + 1, axis + 1, 0, step - 1)

@@ -18,7 +18,7 @@ from fg_onnx.manifest import DEFAULT_EMITS, EMITS, Dim, Emit, Manifest
 from fg_onnx.plan import Plan, make_plan
 from fg_onnx.preprocess import Preprocessing
 from fg_onnx.psi import STYLES
-from fg_onnx.seeding import by_cotangent, by_target, loosen_target
+from fg_onnx.seeding import Seeding, by_cotangent, by_target, loosen_target, scores_per_image
 from fg_onnx.sites import BoundSite, promote_biases
 from fg_onnx.terms import Term, site_term
 
@@ -83,8 +83,8 @@ def instrument(
     primals = [current.get(p.y.name, p) for p in plan.primals]
 
     op = Emitter(plan.graph, plan.opset)
-    score, ct_y = (by_cotangent if seed else by_target)(op, plan.y)
-    adjoint = append_adjoint(op, primals, plan.x, plan.y, ct_y)
+    seeding = (by_cotangent if seed else by_target)(op, plan.y)
+    adjoint = append_adjoint(op, primals, plan.x, plan.y, seeding.cotangent)
     if adjoint.input_gradient is None:
         raise UnsupportedModelError(
             "no-path", f"no gradient flows from `{plan.y.name}` to `{plan.x.name}`"
@@ -95,7 +95,7 @@ def instrument(
         if bound.site.tensor in adjoint.pullbacks
     }
     sites = tuple(bound for bound in sites if bound.site.name in terms)
-    _publish(op, plan, sites, terms, score, adjoint.input_gradient, psi, emit)
+    _publish(op, plan, sites, terms, seeding, adjoint.input_gradient, psi, emit)
 
     proto = model.to_proto(plan.graph.cleanup(), plan.proto, outputs)
     loosen_target(proto)
@@ -105,6 +105,8 @@ def instrument(
         input=plan.x.name,
         output=plan.y.name,
         output_reason=plan.reason,
+        scores=scores_per_image(plan.y),
+        ranking=plan.ranking,
         gradients="standard",
         psi=psi,
         emits=tuple(name for name in EMITS if name in emit),
@@ -134,7 +136,7 @@ def _publish(
     plan: Plan,
     sites: Sequence[BoundSite],
     terms: dict[str, Term],
-    score: gs.Tensor,
+    seeding: Seeding,
     gradient: gs.Tensor,
     psi: str,
     emit: Sequence[Emit],
@@ -143,7 +145,7 @@ def _publish(
     x, layout = plan.x, plan.layout
     batch = x.shape[0]
     input_term = Term(op.Mul(gradient, x), tuple(x.shape))
-    _output(op, score, manifest.SCORE, [batch])
+    _output(op, seeding.score, manifest.SCORE, [batch])
     if "contributions" in emit:
         columns = [input_term, *(terms[bound.site.name] for bound in sites)]
         table = aggregate.contributions(op, x, columns)
@@ -169,6 +171,8 @@ def _publish(
         for bound in sites:
             product = terms[bound.site.name].product(op)
             _output(op, product, manifest.BIAS_GRADIENT + bound.site.name, bound.site.shape)
+    if seeding.index is not None:
+        _output(op, seeding.index, manifest.EXPLAINED, [batch])
 
 
 def _output(op: Emitter, tensor: gs.Tensor, name: str, shape: Sequence[Dim]) -> None:

@@ -1,0 +1,67 @@
+"""Full-gradients of exported CNNs, computed inside the exported graph itself.
+
+    instrumented = fg_onnx.instrument("model.onnx")
+    attribution = fg_onnx.Session(instrumented).explain(images)
+    attribution.residual  # completeness, per image
+
+Srinivas & Fleuret, "Full-Gradient Representation for Neural Network Visualization", NeurIPS 2019.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from fg_onnx._version import __version__
+
+if TYPE_CHECKING:
+    from fg_onnx.errors import FgOnnxError
+    from fg_onnx.images import find_images, prepare, read_image
+    from fg_onnx.instrumentation import Instrumented, instrument
+    from fg_onnx.manifest import Manifest, Site
+    from fg_onnx.preprocess import Preprocessing, load_preprocessing
+    from fg_onnx.session import Attribution, Session
+
+# Imported when first asked for: `import fg_onnx` alone loads neither onnx nor OpenCV.
+_HOMES = {
+    "Attribution": "session",
+    "FgOnnxError": "errors",
+    "Instrumented": "instrumentation",
+    "Manifest": "manifest",
+    "Preprocessing": "preprocess",
+    "Session": "session",
+    "Site": "manifest",
+    "find_images": "images",
+    "instrument": "instrumentation",
+    "load_preprocessing": "preprocess",
+    "prepare": "images",
+    "read_image": "images",
+}
+
+__all__ = [
+    "Attribution",
+    "FgOnnxError",
+    "Instrumented",
+    "Manifest",
+    "Preprocessing",
+    "Session",
+    "Site",
+    "__version__",
+    "find_images",
+    "instrument",
+    "load_preprocessing",
+    "prepare",
+    "read_image",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

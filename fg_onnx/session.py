@@ -1,0 +1,282 @@
+"""Run an instrumented model under ONNX Runtime: images in, attributions out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fg_onnx import manifest
+from fg_onnx.errors import InputError, UnsupportedModelError
+from fg_onnx.instrumentation import Instrumented
+from fg_onnx.manifest import Manifest
+from fg_onnx.model import existing
+from fg_onnx.runtime import onnxruntime, open_session
+
+Array = npt.NDArray[Any]
+
+_DTYPES = {
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+    "tensor(float16)": np.float16,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Attribution:
+    """The full-gradient decomposition of N images, and their FullGrad maps.
+
+    Attributes:
+        scores: float [N], the explained scalar f(x).
+        targets: int64 [N], the index that is explained; None under ``fg_seed``.
+        contributions: float [N, 1+S], the input term and each site's total; None if not emitted.
+        residual: float64 [N], ``|f - sum c| / max(|f|, sum |c|)``: 0 is complete; None if there
+            are no contributions.
+        saliency: float [N, H, W], the map of Eq. 2; None if not emitted.
+        input_gradient: in the shape of the input; None if not emitted.
+        layer_maps: site name -> float [N, h, w]; empty if not emitted.
+        bias_gradients: site name -> in the shape of the site; empty if not emitted.
+        outputs: the model's original outputs by name.
+        manifest: of the model; names the columns of the contributions.
+    """
+
+    scores: Array
+    targets: Array | None
+    contributions: Array | None
+    residual: Array | None
+    saliency: Array | None
+    input_gradient: Array | None
+    layer_maps: Mapping[str, Array]
+    bias_gradients: Mapping[str, Array]
+    outputs: Mapping[str, Array]
+    manifest: Manifest
+
+    def named_contributions(self, image: int = 0) -> dict[str, float]:
+        """``{"input": ..., site: ...}`` of one image, in manifest order; empty if not emitted."""
+        if self.contributions is None:
+            return {}
+        names = ["input", *(site.name for site in self.manifest.sites)]
+        return dict(zip(names, map(float, self.contributions[image]), strict=True))
+
+
+def completeness_residual(scores: Array, contributions: Array) -> Array:
+    """``|f - sum c| / max(|f|, sum |c|)`` per image: float [N], [N, 1+S] -> float64 [N].
+
+    0 where both are 0; NaN where either holds one. The denominator counts the magnitudes that
+    were added, since rounding grows with them and not with their sum.
+    """
+    f = scores.astype(np.float64)
+    c = contributions.astype(np.float64)
+    scale = np.maximum(np.abs(f), np.abs(c).sum(axis=1))
+    gap = np.abs(f - c.sum(axis=1))
+    return np.asarray(np.where(scale == 0, gap, gap / np.where(scale == 0, 1.0, scale)))
+
+
+class Session:
+    """An instrumented model, loaded.
+
+    Args:
+        model: the path of an instrumented model, or what `instrument` returned.
+        providers: ONNX Runtime's execution providers, in order; None: the CPU.
+        threads: within an operator; None: the runtime's choice.
+
+    Raises:
+        ModelError: the file cannot be read or loaded.
+        UnsupportedModelError: the model is not instrumented.
+        RuntimeMissingError: there is no ONNX Runtime, or it lacks a provider.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | Instrumented,
+        *,
+        providers: Sequence[str] | None = None,
+        threads: int | None = None,
+    ) -> None:
+        options = onnxruntime().SessionOptions()
+        # The runtime warns of every default-valued input; here they are on purpose.
+        options.log_severity_level = 3
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        if isinstance(model, Instrumented):
+            source: str | bytes = model.model.SerializeToString()
+        else:
+            source = str(existing(model))
+        self._session = open_session(source, providers, options)
+        self.manifest = _manifest(self._session, model)
+        self._outputs = [value.name for value in self._session.get_outputs()]
+        (self._input,) = (
+            value for value in self._session.get_inputs() if value.name == self.manifest.input
+        )
+
+    @property
+    def input_shape(self) -> tuple[int | str | None, ...]:
+        """Of the explained input; symbolic dimensions as str."""
+        return tuple(self._input.shape)
+
+    def explain(
+        self,
+        array: npt.ArrayLike,
+        target: int | Sequence[int] | Array | None = None,
+        *,
+        seed: npt.ArrayLike | None = None,
+        feeds: Mapping[str, Array] | None = None,
+    ) -> Attribution:
+        """Explain N preprocessed images.
+
+        Args:
+            array: in the shape of the explained input.
+            target: an index into the explained output, one for all or one for each image; None:
+                the predicted class.
+            seed: a cotangent in the shape of the explained output, for a model with ``fg_seed``.
+            feeds: further inputs by name: the model's own, or ``fg_bias/<site>``.
+
+        Raises:
+            InputError: an array, target or feed that does not fit the model.
+        """
+        images = self._images(array)
+        fed = dict(feeds or {})
+        if self.manifest.seed:
+            if seed is None:
+                raise InputError("no-seed", "the model was instrumented with --seed: give a seed")
+            fed[manifest.SEED] = np.asarray(seed, dtype=images.dtype)
+        elif seed is not None:
+            raise InputError(
+                "no-seed-input", "the model takes no seed", "instrument it again with --seed"
+            )
+        else:
+            fed[manifest.TARGET] = self._targets(target, len(images))
+        return self._attribution(self._run(images, fed))
+
+    def scores(self, array: npt.ArrayLike, feeds: Mapping[str, Array] | None = None) -> Array:
+        """What ranks the classes, per image: float [N, K]; the forward part alone is run.
+
+        Raises:
+            InputError: the array does not fit, or no output of the model ranks the classes.
+        """
+        name = self.manifest.ranking
+        if name is None:
+            raise InputError(
+                "no-ranking",
+                f"`{self.manifest.output}` is no output of the model: its classes have no ranking",
+                "give the target as a number",
+            )
+        images = self._images(array)
+        (ranked,) = self._batches(images, dict(feeds or {}), [name])
+        return np.asarray(ranked).reshape(len(images), -1)
+
+    def _images(self, array: npt.ArrayLike) -> Array:
+        dtype = _DTYPES[self._input.type]
+        images = np.asarray(array, dtype=dtype)
+        wanted = self.input_shape
+        fits = images.ndim == len(wanted) and all(
+            not isinstance(dim, int) or dim == size or axis == 0
+            for axis, (dim, size) in enumerate(zip(wanted, images.shape, strict=False))
+        )
+        if not fits or not len(images):
+            raise InputError(
+                "wrong-shape",
+                f"the model takes `{self._input.name}` of shape {list(wanted)}, "
+                f"not {list(images.shape)}",
+                "preprocess the images as the model wants them",
+            )
+        return images
+
+    def _targets(self, target: int | Sequence[int] | Array | None, count: int) -> Array:
+        targets = np.atleast_1d(
+            np.asarray(manifest.PREDICTED if target is None else target, dtype=np.int64)
+        )
+        scores = self.manifest.scores
+        if targets.ndim != 1 or len(targets) not in (1, count):
+            raise InputError(
+                "wrong-targets", f"{len(targets)} targets for {count} images", "give one, or each"
+            )
+        highest = np.iinfo(np.int64).max if scores is None else scores - 1
+        if targets.min() < manifest.PREDICTED or targets.max() > highest:
+            wrong = next(int(t) for t in targets if not manifest.PREDICTED <= t <= highest)
+            raise InputError(
+                "target-range",
+                f"the target {wrong} is out of range: the model has {scores} scores",
+                f"give 0 to {highest}, or leave it out for the predicted class",
+            )
+        return np.broadcast_to(targets, (count,)).copy()
+
+    def _run(self, images: Array, feeds: dict[str, Array]) -> dict[str, Array]:
+        return dict(zip(self._outputs, self._batches(images, feeds, None), strict=True))
+
+    def _batches(
+        self, images: Array, feeds: dict[str, Array], outputs: list[str] | None
+    ) -> list[Array]:
+        """One run, or one for each image where the model's batch is fixed to 1."""
+        fixed = self.input_shape[0]
+        if not isinstance(fixed, int) or fixed == len(images):
+            return self._call(images, feeds, outputs)
+        if fixed != 1:
+            raise InputError(
+                "fixed-batch",
+                f"the model takes batches of {fixed}, not {len(images)}",
+                "export it with a dynamic batch",
+            )
+        per_image = {manifest.TARGET, manifest.SEED}
+        rows = [
+            self._call(
+                images[i : i + 1],
+                {k: v[i : i + 1] if k in per_image else v for k, v in feeds.items()},
+                outputs,
+            )
+            for i in range(len(images))
+        ]
+        return [np.concatenate(column) for column in zip(*rows, strict=True)]
+
+    def _call(
+        self, images: Array, feeds: dict[str, Array], outputs: list[str] | None
+    ) -> list[Array]:
+        try:
+            found: list[Array] = self._session.run(outputs, {self._input.name: images, **feeds})
+        except Exception as error:  # a class of its own for every status code of the runtime
+            raise InputError(
+                "run-fails",
+                f"the model does not run on this input: {str(error).strip().splitlines()[0]}",
+            ) from error
+        return found
+
+    def _attribution(self, found: dict[str, Array]) -> Attribution:
+        scores = found.pop(manifest.SCORE)
+        contributions = found.pop(manifest.CONTRIBUTIONS, None)
+        saliency = found.pop(manifest.SALIENCY, None)
+        return Attribution(
+            scores=scores,
+            targets=found.pop(manifest.EXPLAINED, None),
+            contributions=contributions,
+            residual=None
+            if contributions is None
+            else completeness_residual(scores, contributions),
+            saliency=None if saliency is None else saliency[:, 0],
+            input_gradient=found.pop(manifest.INPUT_GRADIENT, None),
+            layer_maps=_take(found, manifest.LAYER_MAP, squeeze=True),
+            bias_gradients=_take(found, manifest.BIAS_GRADIENT, squeeze=False),
+            outputs=MappingProxyType(found),
+            manifest=self.manifest,
+        )
+
+
+def _take(found: dict[str, Array], prefix: str, *, squeeze: bool) -> Mapping[str, Array]:
+    names = [name for name in found if name.startswith(prefix)]
+    taken = {name.removeprefix(prefix): found.pop(name) for name in names}
+    return MappingProxyType({k: v[:, 0] if squeeze else v for k, v in taken.items()})
+
+
+def _manifest(session: Any, model: str | os.PathLike[str] | Instrumented) -> Manifest:
+    text = session.get_modelmeta().custom_metadata_map.get(manifest.METADATA_KEY)
+    if text is None:
+        raise UnsupportedModelError(
+            "not-instrumented",
+            f"`{model}` is not an instrumented model",
+            "run `fg-onnx instrument` on it first",
+        )
+    return manifest.parse(text)
