@@ -43,13 +43,16 @@ def find_images(patterns: Sequence[str | Path]) -> list[Path]:
     its subfolders are left alone. A glob (``**`` included) gives the files that match, sorted.
 
     Raises:
-        InputError: ``no-such-image``, when a pattern, or no pattern at all, leads to a file.
+        InputError: ``no-such-image``, when a pattern leads to no file, or there is no pattern.
     """
     if not patterns:
         raise InputError("no-such-image", "no image was named", "name files, folders or globs")
-    found = (path for pattern in patterns for path in _matches(pattern))
-    # two spellings of one file are one file; the first is kept
-    return list({os.path.abspath(path): path for path in reversed(list(found))}.values())[::-1]
+    found: dict[str, Path] = {}
+    for pattern in patterns:
+        for path in _matches(pattern):
+            # two spellings of one file are one file; the first is kept
+            found.setdefault(os.path.abspath(path), path)
+    return list(found.values())
 
 
 def _matches(pattern: str | Path) -> list[Path]:

@@ -232,9 +232,7 @@ def _strength(saliency: Map, percentile: float) -> _Real:
         low, high = finite.min(), finite.max()
     if high <= low:
         return np.zeros_like(values)
-    # halved first, for the span of the largest numbers overflows
-    strength = (values / 2 - low / 2) / (high / 2 - low / 2)
-    return np.where(np.isfinite(values), strength, 0.0).clip(0.0, 1.0)
+    return np.where(np.isfinite(values), (values - low) / (high - low), 0.0).clip(0.0, 1.0)
 
 
 def _signed_strength(saliency: Map, percentile: float) -> _Real:
