@@ -85,12 +85,12 @@ def export_module(
 ) -> None:
     """Export `module` quietly to the one file `path`: `image` in, `logits` out, dynamic batch.
 
+    `example` has a batch of at least 2: torch.export takes a dimension of size 1 for fixed.
     `options` go to `torch.onnx.export` as they are.
     """
     if exporter == "dynamo":
-        # "example" has a batch of 2 at least: torch.export specialises a dimension of size 1.
-        how = {"dynamo": True, "external_data": False, "verbose": False}
-        how["dynamic_shapes"] = ({0: torch.export.Dim("N")},)
+        batch = {0: torch.export.Dim("N")}
+        how = {"dynamo": True, "external_data": False, "dynamic_shapes": (batch,)}
     else:
         how = {"dynamo": False, "dynamic_axes": {"image": {0: "N"}, "logits": {0: "N"}}}
     with replacing(path) as temporary, _quiet():
@@ -145,7 +145,7 @@ def _randomise(module: nn.Module) -> None:
 
 
 def _measure_batchnorm(module: nn.Module) -> None:
-    """Set the BatchNorm statistics to those of one batch of smooth random images, then perturb them.
+    """Measure the BatchNorm statistics on one batch of smooth random images, then perturb them.
 
     The perturbation keeps a normalised map from having exactly the mean and variance of its affine.
     """
@@ -164,7 +164,7 @@ def _measure_batchnorm(module: nn.Module) -> None:
 
 
 def random_images(count: int) -> torch.Tensor:
-    """Return smooth random images [count,3,224,224] of about unit variance, from torch's generator."""
+    """Return smooth random images [count,3,224,224] of about unit variance."""
     coarse = torch.randn(count, 3, 14, 14)
     smooth = nn.functional.interpolate(coarse, size=(SIDE, SIDE), mode="bicubic")
     return smooth + 0.3 * torch.randn(count, 3, SIDE, SIDE)

