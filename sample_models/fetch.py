@@ -154,11 +154,11 @@ def _download(command: Sequence[str], what: str, folder: Path) -> None:
     if done.returncode:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
         errors = [line for line in lines if line.upper().startswith(("ERROR", "E:", "DPKG"))]
-        reason = (errors or lines or [f"exit status {done.returncode}"])[-1]
+        reason = (errors or lines or [f"exit status {done.returncode}"])[-1].removeprefix("ERROR: ")
         raise InputError(
             "not-fetched",
             f"{what} cannot be fetched: {reason}",
-            f"is the package index reachable? try: {' '.join(command[:4])} {what}",
+            f"is the package index that `{Path(command[0]).name}` uses reachable, and this in it?",
         )
 
 
