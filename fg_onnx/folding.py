@@ -104,14 +104,22 @@ def _same_kind(chosen: Any) -> np.ndarray:
     return array
 
 
+def _makes_many(node: gs.Node, values: list[np.ndarray]) -> bool:
+    """Whether a node makes more entries than it takes, and too many."""
+    if node.op == "ConstantOfShape":
+        return bool(np.prod(values[0], dtype=np.float64) > _MOST_ENTRIES)
+    if node.op == "Expand":
+        return bool(np.prod(values[1], dtype=np.float64) > _MOST_ENTRIES)
+    if node.op == "Tile":
+        return bool(values[0].size * np.prod(values[1], dtype=np.float64) > _MOST_ENTRIES)
+    if node.op == "Range":
+        start, limit, step = (float(value) for value in values)
+        return step == 0 or abs((limit - start) / step) > _MOST_ENTRIES
+    return node.op in ("Pad", "Resize", "Upsample", "OneHot")
+
+
 def _evaluated(node: gs.Node, values: list[np.ndarray], opset: int) -> Partial:
-    shape = node.outputs[0].shape
-    if shape is not None and all(isinstance(dim, int) for dim in shape):
-        if int(np.prod(shape, dtype=np.int64)) > _MOST_ENTRIES:
-            return None
-    elif node.op in ("Expand", "ConstantOfShape", "Tile", "Range"):
-        return None
-    if node.op == "ConstantOfShape" or node.op.startswith("Random"):
+    if _makes_many(node, values) or node.op.startswith("Random"):
         return None
     names = [f"x{index}" if tensor.name else "" for index, tensor in enumerate(node.inputs)]
     attrs = {

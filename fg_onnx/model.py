@@ -256,7 +256,10 @@ def _constants_from_nodes(graph: gs.Graph) -> None:
 def _infer_shapes(graph: gs.Graph, proto: onnx.ModelProto) -> None:
     current = gs.export_onnx(graph, do_type_check=False)
     current.ir_version = max(proto.ir_version, _LOWEST_IR)
-    inferred = shape_inference.infer_shapes(_skeleton(current), data_prop=True)
+    skeleton = _skeleton(current)
+    # What was inferred before the last folding is vaguer than what can be inferred now.
+    del skeleton.graph.value_info[:]
+    inferred = shape_inference.infer_shapes(skeleton, data_prop=True)
     tensors = graph.tensors()
     for value in [*inferred.graph.value_info, *inferred.graph.output]:
         tensor = tensors.get(value.name)
@@ -266,7 +269,16 @@ def _infer_shapes(graph: gs.Graph, proto: onnx.ModelProto) -> None:
         if kind.elem_type and tensor.dtype is None:
             tensor.dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
         if kind.HasField("shape"):
-            tensor.shape = [_dim(dim) for dim in kind.shape.dim]
+            tensor.shape = _sharper([_dim(dim) for dim in kind.shape.dim], tensor.shape)
+
+
+def _sharper(
+    new: list[int | str | None], old: list[int | str | None] | None
+) -> list[int | str | None]:
+    """The inferred dimensions, and what the source declared where it says more."""
+    if old is None or len(old) != len(new):
+        return new
+    return [b if isinstance(b, int) and not isinstance(a, int) else a for a, b in zip(new, old, strict=True)]
 
 
 def _dim(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
