@@ -152,21 +152,24 @@ def _publish(
         _output(op, table, manifest.CONTRIBUTIONS, [batch, len(columns)])
     if "saliency" in emit or "layer-maps" in emit:
         style = STYLES[psi]
-        maps = {
-            bound.site.name: aggregate.layer_map(op, style, terms[bound.site.name], bound.layout)
-            for bound in sites
-            if bound.layout is not None
+        spatial = {b.site.name: b.layout for b in sites if b.layout is not None}
+        layers = {
+            name: aggregate.layer_of(op, style, terms[name], grid) for name, grid in spatial.items()
         }
-        if "saliency" in emit:
-            whole = aggregate.layer_map(op, style, input_term, layout)
-            total = aggregate.saliency(op, style, [whole, *maps.values()], x, layout)
-            size = [x.shape[axis] for axis in layout.spatial]
-            _output(op, total, manifest.SALIENCY, [batch, 1, *size])
+        groups = aggregate.group_layers(op, layers)
+    if "saliency" in emit:
+        whole = aggregate.layer_of(op, style, input_term, layout)
+        parts = [*aggregate.group_layers(op, {"input": whole}), *groups]
+        size = [x.shape[axis] for axis in layout.spatial]
+        total = aggregate.saliency(op, style, parts, x, layout)
+        _output(op, total, manifest.SALIENCY, [batch, 1, *size])
     if "input-gradient" in emit:
         _output(op, gradient, manifest.INPUT_GRADIENT, x.shape)
     if "layer-maps" in emit:
-        for name, found in maps.items():
-            _output(op, found.tensor, manifest.LAYER_MAP + name, [batch, 1, *found.size])
+        maps = aggregate.layer_maps(op, groups)
+        for name in spatial:
+            found, group = maps[name]
+            _output(op, found, manifest.LAYER_MAP + name, [batch, 1, *group.size])
     if "bias-gradients" in emit:
         for bound in sites:
             product = terms[bound.site.name].product(op)

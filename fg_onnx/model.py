@@ -278,7 +278,10 @@ def _sharper(
     """The inferred dimensions, and what the source declared where it says more."""
     if old is None or len(old) != len(new):
         return new
-    return [b if isinstance(b, int) and not isinstance(a, int) else a for a, b in zip(new, old, strict=True)]
+    return [
+        b if isinstance(b, int) and not isinstance(a, int) else a
+        for a, b in zip(new, old, strict=True)
+    ]
 
 
 def _dim(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:

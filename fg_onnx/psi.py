@@ -1,9 +1,9 @@
 """psi, the post-processing of Eq. 2, written so that full-size arrays are touched least.
 
-Every style maps a bias-gradient ``b_c ct_c`` to a layer map [N, 1, h, w], summed over channels
-*before* it is resized: resizing is linear, so the order does not matter, and one channel is
-resized in the place of hundreds. Rescaling is affine, so the extremes of ``|ct_c|`` are enough:
-``max |b_c ct_c| = max_c |b_c| max_hw |ct_c|``.
+Every style sums a bias-gradient ``b_c ct_c`` over its channels *before* it is resized: resizing
+is linear, so the order does not matter, and one channel is resized in the place of hundreds.
+Rescaling is affine, so a layer's extremes can be applied to its sum, and the extremes of ``|ct|``
+in each channel are enough to know them: ``max |b_c ct_c| = max_c |b_c| max_hw |ct_c|``.
 """
 
 from __future__ import annotations
@@ -16,23 +16,42 @@ from typing import Literal, TypeAlias
 import onnx_graphsurgeon as gs
 
 from fg_onnx.emit import Emitter
+from fg_onnx.manifest import Dim
 
 EPSILON = 1e-6
 """Of the rescaling, as in the authors' released code."""
 
-Style: TypeAlias = Literal["reference", "paper", "abs", "signed", "positive", "negative"]
-
 
 @dataclass(frozen=True, eq=False)
 class Channels:
-    """A bias-gradient as ``values * weight``: values [N, C, H, W], weight [C] or None for 1."""
+    """A bias-gradient as ``values * weight``: values [N, C, h, w], weight [C] or None for 1."""
 
     values: gs.Tensor
     weight: gs.Tensor | None
     count: int
+    size: tuple[Dim, Dim]
 
 
-LayerMap: TypeAlias = Callable[[Emitter, Channels], gs.Tensor]
+@dataclass(frozen=True, eq=False)
+class Extremes:
+    """The least and the greatest entry of a layer, each [N, 1]."""
+
+    low: gs.Tensor
+    high: gs.Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A layer's values summed over channels, [N, 1, h, w].
+
+    Where it has extremes, it is still to be rescaled: each of its ``count`` channels ``a`` to
+    ``(a - low) / (high - low + eps)``.
+    """
+
+    total: gs.Tensor
+    extremes: Extremes | None
+    count: int
+    size: tuple[Dim, Dim]
 
 
 @dataclass(frozen=True)
@@ -40,82 +59,93 @@ class Psi:
     """A style: what is done to a layer, and how its map is resized.
 
     Attributes:
-        layer_map: bias-gradient -> [N, 1, h, w].
+        layer: sums a bias-gradient over channels.
         coordinates: the ``coordinate_transformation_mode`` of the bilinear Resize.
         summary: one line, with its source.
     """
 
-    layer_map: LayerMap
+    layer: Callable[[Emitter, Channels], Layer]
     coordinates: Literal["align_corners", "half_pixel"]
     summary: str
 
 
-def _weighted(op: Emitter, per_channel: gs.Tensor, weight: gs.Tensor | None) -> gs.Tensor:
-    return per_channel if weight is None else op.Mul(per_channel, weight)
+_LayerOf: TypeAlias = Callable[[Emitter, Channels], Layer]
 
 
-def _contract(op: Emitter, values: gs.Tensor, weight: gs.Tensor | None) -> gs.Tensor:
-    """sum_c weight_c values_c -> [N, 1, H, W]; the weight is [C] or [N, 1, C]."""
-    if weight is None:
-        return op.ReduceSum(values, axes=[1], keepdims=1)
-    flat = op.Reshape(values, [0, 0, -1])
-    row = weight if weight.shape is None else op.Reshape(weight, [1, -1])
-    size = op.Slice(op.Shape(values), [2], [4], [0])
-    shape = op.Concat(op.constant([0, 1]), size, axis=0)
-    return op.Reshape(op.MatMul(row, flat), shape)
+def _contract(op: Emitter, channels: Channels, values: gs.Tensor, row: gs.Tensor | None) -> Layer:
+    """sum_c row_c values_c -> [N, 1, h, w]; the row is [C], [N, 1, C], or None for 1."""
+    if row is None:
+        total = op.ReduceSum(values, axes=[1], keepdims=1)
+    else:
+        product = op.MatMul(row, op.Reshape(values, [0, 0, -1]))
+        total = op.Reshape(product, _map_shape(op, values, channels.size))
+    return Layer(total, None, channels.count, channels.size)
 
 
-def _per_image(op: Emitter, scalar: gs.Tensor) -> gs.Tensor:
-    """[N, 1] as [N, 1, 1, 1]."""
-    return op.Unsqueeze(scalar, axes=[2, 3])
+def _map_shape(op: Emitter, values: gs.Tensor, size: tuple[Dim, Dim]) -> gs.Tensor:
+    if isinstance(size[0], int) and isinstance(size[1], int):
+        return op.constant([-1, 1, *size])
+    grid = op.Slice(op.Shape(values), [2], [4], [0])
+    return op.Concat(op.constant([-1, 1]), grid, axis=0)
 
 
-def _rescaled(op: Emitter, magnitude: gs.Tensor, channels: Channels) -> gs.Tensor:
-    """sum_c (a_c - min a) / (max a - min a + eps), extremes over C, H, W; a = magnitude * |b|."""
+def _magnitude(op: Emitter, channels: Channels) -> Channels:
     weight = None if channels.weight is None else op.Abs(channels.weight)
-    highs = _weighted(op, op.ReduceMax(magnitude, axes=[2, 3], keepdims=0), weight)
-    lows = _weighted(op, op.ReduceMin(magnitude, axes=[2, 3], keepdims=0), weight)
-    high = op.ReduceMax(highs, axes=[1], keepdims=1)
-    low = op.ReduceMin(lows, axes=[1], keepdims=1)
-    span = op.Add(op.Sub(high, low), EPSILON)
-    total = _contract(op, magnitude, weight)
-    lifted = op.Sub(total, _per_image(op, op.Mul(low, float(channels.count))))
-    return op.Div(lifted, _per_image(op, span))
+    return Channels(op.Abs(channels.values), weight, channels.count, channels.size)
 
 
-def _reference(op: Emitter, channels: Channels) -> gs.Tensor:
-    return _rescaled(op, op.Abs(channels.values), channels)
+def _channel_extremes(op: Emitter, channels: Channels) -> Extremes:
+    """The extremes in every channel, each [N, C]; values and weight are not negative."""
+    low = op.ReduceMin(channels.values, axes=[2, 3], keepdims=0)
+    high = op.ReduceMax(channels.values, axes=[2, 3], keepdims=0)
+    if channels.weight is None:
+        return Extremes(low, high)
+    return Extremes(op.Mul(low, channels.weight), op.Mul(high, channels.weight))
 
 
-def _paper(op: Emitter, channels: Channels) -> gs.Tensor:
-    magnitude = op.Abs(channels.values)
-    weight = None if channels.weight is None else op.Abs(channels.weight)
-    highs = _weighted(op, op.ReduceMax(magnitude, axes=[2, 3], keepdims=0), weight)
-    lows = _weighted(op, op.ReduceMin(magnitude, axes=[2, 3], keepdims=0), weight)
-    scale = op.Reciprocal(op.Add(op.Sub(highs, lows), EPSILON))
-    total = _contract(op, magnitude, op.Unsqueeze(_weighted(op, scale, weight), axes=[1]))
-    low = op.ReduceSum(op.Mul(lows, scale), axes=[1], keepdims=1)
-    return op.Sub(total, _per_image(op, low))
+def _per_layer(op: Emitter, channels: Channels) -> Layer:
+    """The sum over channels and the extremes over C, h, w; nothing is negative."""
+    total = _contract(op, channels, channels.values, channels.weight).total
+    each = _channel_extremes(op, channels)
+    extremes = Extremes(
+        op.ReduceMin(each.low, axes=[1], keepdims=1), op.ReduceMax(each.high, axes=[1], keepdims=1)
+    )
+    return Layer(total, extremes, channels.count, channels.size)
 
 
-def _abs(op: Emitter, channels: Channels) -> gs.Tensor:
-    weight = None if channels.weight is None else op.Abs(channels.weight)
-    return _contract(op, op.Abs(channels.values), weight)
+def _reference(op: Emitter, channels: Channels) -> Layer:
+    return _per_layer(op, _magnitude(op, channels))
 
 
-def _signed(op: Emitter, channels: Channels) -> gs.Tensor:
-    return _contract(op, channels.values, channels.weight)
+def _paper(op: Emitter, channels: Channels) -> Layer:
+    magnitude = _magnitude(op, channels)
+    each = _channel_extremes(op, magnitude)
+    scale = op.Reciprocal(op.Add(op.Sub(each.high, each.low), EPSILON))
+    row = scale if magnitude.weight is None else op.Mul(scale, magnitude.weight)
+    layer = _contract(op, magnitude, magnitude.values, op.Unsqueeze(row, axes=[1]))
+    low = op.ReduceSum(op.Mul(each.low, scale), axes=[1], keepdims=1)
+    lifted = op.Sub(layer.total, op.Unsqueeze(low, axes=[2, 3]))
+    return Layer(lifted, None, channels.count, channels.size)
 
 
-def _part(sign: float) -> LayerMap:
-    def layer_map(op: Emitter, channels: Channels) -> gs.Tensor:
+def _abs(op: Emitter, channels: Channels) -> Layer:
+    magnitude = _magnitude(op, channels)
+    return _contract(op, magnitude, magnitude.values, magnitude.weight)
+
+
+def _signed(op: Emitter, channels: Channels) -> Layer:
+    return _contract(op, channels, channels.values, channels.weight)
+
+
+def _part(sign: float) -> _LayerOf:
+    def layer(op: Emitter, channels: Channels) -> Layer:
         product = channels.values
         if channels.weight is not None:
             product = op.Mul(product, op.Reshape(channels.weight, [1, -1, 1, 1]))
         part = op.Relu(product if sign > 0 else op.Neg(product))
-        return _rescaled(op, part, Channels(part, None, channels.count))
+        return _per_layer(op, Channels(part, None, channels.count, channels.size))
 
-    return layer_map
+    return layer
 
 
 STYLES: Mapping[str, Psi] = MappingProxyType(
@@ -134,3 +164,21 @@ STYLES: Mapping[str, Psi] = MappingProxyType(
         ),
     }
 )
+
+
+def rescaled(op: Emitter, layers: list[Layer]) -> gs.Tensor:
+    """Layers of one size and style, side by side and rescaled: [N, len(layers), h, w]."""
+    totals = _beside(op, [layer.total for layer in layers])
+    extremes = [layer.extremes for layer in layers if layer.extremes is not None]
+    if not extremes:
+        return totals
+    low = _beside(op, [pair.low for pair in extremes])
+    high = _beside(op, [pair.high for pair in extremes])
+    counts = op.constant([[float(layer.count) for layer in layers]], totals.dtype)
+    span = op.Add(op.Sub(high, low), EPSILON)
+    lifted = op.Sub(totals, op.Unsqueeze(op.Mul(low, counts), axes=[2, 3]))
+    return op.Div(lifted, op.Unsqueeze(span, axes=[2, 3]))
+
+
+def _beside(op: Emitter, tensors: list[gs.Tensor]) -> gs.Tensor:
+    return op.Concat(*tensors, axis=1) if len(tensors) > 1 else tensors[0]

@@ -13,6 +13,7 @@ import onnx_graphsurgeon as gs
 
 from fg_onnx.adjoint import Pullback
 from fg_onnx.emit import Emitter
+from fg_onnx.manifest import Dim
 from fg_onnx.sites import BoundSite
 from fg_onnx.vjps.table import RULES
 
@@ -26,14 +27,14 @@ class Term:
         shape: of ``values``; unknown dimensions are str or None.
         weight: [C], or None.
         axis: of ``values``, along which the weight lies.
-        minus: tensors of other shapes, the total of which is to be subtracted.
+        minus: tensors of other shapes, whose totals are to be subtracted, and those shapes.
     """
 
     values: gs.Tensor
-    shape: tuple[int | str | None, ...]
+    shape: tuple[Dim, ...]
     weight: gs.Tensor | None = None
     axis: int | None = None
-    minus: tuple[tuple[gs.Tensor, int], ...] = ()
+    minus: tuple[tuple[gs.Tensor, tuple[Dim, ...]], ...] = ()
 
     @property
     def rank(self) -> int:
@@ -78,7 +79,7 @@ def _only_axis(value: gs.Tensor, rank: int) -> int | None:
     return varying[0] if len(varying) == 1 and varying[0] > 0 else None
 
 
-def _implicit_term(op: Emitter, pullback: Pullback, shape: Sequence[int | str | None]) -> Term:
+def _implicit_term(op: Emitter, pullback: Pullback, shape: Sequence[Dim]) -> Term:
     p, ct = pullback.primal, pullback.cts[0]
     assert ct is not None
     rule = RULES[p.op_type]
@@ -93,5 +94,5 @@ def _implicit_term(op: Emitter, pullback: Pullback, shape: Sequence[int | str | 
         if p.shape(operand) == list(shape):
             term = op.Sub(term, part)
         else:
-            minus.append((part, len(p.shape(operand))))
+            minus.append((part, tuple(p.shape(operand))))
     return Term(term, tuple(shape), minus=tuple(minus))
