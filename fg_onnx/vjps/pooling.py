@@ -1,8 +1,6 @@
-"""Pooling."""
+"""Pooling by averages."""
 
 from __future__ import annotations
-
-from itertools import product
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -88,51 +86,3 @@ def _counts(
     taps = np.arange(out)[:, None] * s - begin + np.arange(k)[None, :] * d
     low, high = (-begin, size + end) if include else (0, size)
     return ((taps >= low) & (taps < high)).sum(axis=1).astype(np.float64)
-
-
-@vjp("MaxPool", axes="channels-first")
-def max_pool(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
-    """ct to the first maximum of each window, in row-major order."""
-    w = window(p, p.attrs["kernel_shape"])
-    (channels,) = p.sizes(p.x, [1])
-    axes = list(range(2, 2 + w.rank))
-    sizes, outs = p.sizes(p.x, axes), p.sizes(p.y, axes)
-    x = _with_border(op, p, w, sizes, outs)
-    rest = ct
-    taken = []
-    taps = list(product(*map(range, w.kernel)))
-    for tap in taps:
-        starts = [t * d for t, d in zip(tap, w.dilations, strict=True)]
-        ends = [
-            start + (out - 1) * stride + 1
-            for start, out, stride in zip(starts, outs, w.strides, strict=True)
-        ]
-        here = op.Slice(x, starts, ends, axes, list(w.strides))
-        share = op.Mul(rest, op.mask(op.GreaterOrEqual(here, p.y), p.x))
-        rest = op.Sub(rest, share)
-        taken.append(op.Unsqueeze(share, axes=[2]))
-    stacked = op.Reshape(op.Concat(*taken, axis=2), [0, channels * len(taps), *outs])
-    one_hot = np.eye(len(taps), dtype=p.x.dtype).reshape(1, len(taps), 1, *w.kernel)
-    weight = op.constant(
-        np.tile(one_hot, (channels, 1, 1, *[1] * w.rank)).reshape(
-            channels * len(taps), 1, *w.kernel
-        )
-    )
-    return (scatter_windows(op, p, stacked, weight, w, channels),)
-
-
-def _with_border(op: Emitter, p: Primal, w: Window, sizes: list[int], outs: list[int]) -> gs.Tensor:
-    """X padded with the lowest float as far as the windows reach."""
-    rank = w.rank + 2
-    lacking = [
-        max((out - 1) * stride + span - size - begin, 0)
-        for out, stride, span, size, begin in zip(
-            outs, w.strides, w.spans, sizes, w.begin, strict=True
-        )
-    ]
-    if not any((*w.begin, *lacking)):
-        return p.x
-    pads = [0, 0, *w.begin, 0, 0, *lacking]
-    assert len(pads) == 2 * rank
-    lowest = op.constant(np.finfo(p.x.dtype).min, p.x.dtype)
-    return op.Pad(p.x, pads, lowest, mode="constant")
