@@ -33,7 +33,8 @@ def _gate(p: Primal, producers: dict[str, Primal]) -> Primal | None:
     """The step that computes g(x) of a product x g(x) which alone reads it."""
     if p.op_type != "Mul" or not all(p.active):
         return None
-    for x, g in (p.inputs, p.inputs[::-1]):
+    a, b = p.operand(0), p.operand(1)
+    for x, g in ((a, b), (b, a)):
         gate = producers.get(g.name)
         if (
             gate is not None
@@ -53,7 +54,7 @@ def _only_reader(tensor: gs.Tensor, node: gs.Node) -> bool:
 def _is_swish_gate(gate: Primal) -> bool:
     if gate.op_type == "Sigmoid":
         return True
-    return abs(gate.attrs["alpha"] - 1.0 / 6.0) < 1e-6 and gate.attrs["beta"] == 0.5
+    return bool(abs(gate.attrs["alpha"] - 1.0 / 6.0) < 1e-6 and gate.attrs["beta"] == 0.5)
 
 
 def _gated(product: Primal, gate: Primal) -> Primal:

@@ -86,7 +86,7 @@ def _moved(node: gs.Node, values: list[np.ndarray]) -> Partial:
         return _same_kind(first[rest[0]])
     if node.op == "Slice":
         start, stop = int(rest[0].item()), int(rest[1].item())
-        step = int(rest[3].item()) if len(rest) > 3 else 1  # noqa: PLR2004
+        step = int(rest[3].item()) if len(rest) > 3 else 1
         return _same_kind(first[start:stop:step])
     if node.op == "Concat":
         return _tidy([entry for value in values for entry in value.reshape(-1)])
@@ -139,7 +139,7 @@ def _evaluated(node: gs.Node, values: list[np.ndarray], opset: int) -> Partial:
     feeds = {name: value for name, value in zip(names, values, strict=False) if name}
     try:
         (result,) = ReferenceEvaluator(model).run(None, feeds)
-    except Exception:  # what the evaluator cannot do stays as it is, to be done at run time
+    except Exception:  # noqa: BLE001  what the evaluator cannot do is left to the run
         return None
     array = np.asarray(result)
     return array if array.size <= _MOST_ENTRIES and array.dtype != object else None

@@ -42,7 +42,7 @@ class Layouts:
         self._known: dict[str, Layout] = {}
         for p in primals:
             if RULES[p.op_type].axes == "channels-first":
-                for tensor in (p.inputs[0], *p.outputs):
+                for tensor in (p.x, *p.outputs):
                     self._learn(tensor, NCHW)
         for walk in (primals, list(reversed(primals)), primals):
             for p in walk:
@@ -70,8 +70,9 @@ class Layouts:
             self._spread_kept(p)
 
     def _spread_kept(self, p: Primal) -> None:
-        tensors = [t for t, active in zip(p.inputs, p.active, strict=True) if active]
-        tensors += [t for t in p.outputs if t is not None]
+        operands = zip(p.inputs, p.active, strict=True)
+        tensors: list[gs.Tensor] = [tensor for tensor, active in operands if active]
+        tensors += [tensor for tensor in p.outputs if tensor is not None]
         layout = next((self._known[t.name] for t in tensors if t.name in self._known), None)
         if layout is not None:
             for tensor in tensors:

@@ -86,7 +86,8 @@ def _bytes(path: Path, most: int = -1) -> bytes:
 def _parse(data: bytes, path: Path) -> onnx.ModelProto:
     hint = "is the file an .onnx file, and was it copied whole?"
     try:
-        proto = onnx.ModelProto.FromString(data)
+        proto = onnx.ModelProto()
+        proto.ParseFromString(data)
     except DecodeError as error:
         raise ModelError("not-onnx", f"`{path}` is not an ONNX file, or truncated", hint) from error
     if not proto.graph.node or not proto.opset_import:
@@ -213,7 +214,7 @@ def _noise(proto: onnx.ModelProto) -> dict[str, np.ndarray]:
 
 def _unlist_initializers(proto: onnx.ModelProto) -> None:
     """Before IR 4 every initializer had to be listed as an input; such a listing means nothing."""
-    if proto.ir_version >= 4:  # noqa: PLR2004
+    if proto.ir_version >= 4:
         return
     held = {tensor.name for tensor in proto.graph.initializer}
     kept = [value for value in proto.graph.input if value.name not in held]

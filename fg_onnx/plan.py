@@ -14,9 +14,17 @@ from fg_onnx import manifest, model
 from fg_onnx.composites import recognise
 from fg_onnx.errors import FgOnnxError, UnsupportedModelError
 from fg_onnx.layout import NCHW, Layout, Layouts
-from fg_onnx.primal import Primal, active_nodes, active_tensors, is_float, node_name, primal
+from fg_onnx.primal import (
+    Primal,
+    active_nodes,
+    active_tensors,
+    dependent_tensors,
+    is_float,
+    node_name,
+    primal,
+)
 from fg_onnx.sites import BoundSite, find_sites
-from fg_onnx.vjps import RULES, ZERO, status
+from fg_onnx.vjps import ZERO, status
 
 _IMAGE_RANK = 4
 _SOFT = frozenset({"Softmax", "Sigmoid", "LogSoftmax"})
@@ -174,13 +182,16 @@ def _explained_output(
             )
         ranking = name if tensor in graph.outputs else None
         return tensor, "named by the user", ranking
+    dependent = dependent_tensors(graph, x, frozenset(ZERO))
     for output in graph.outputs:
-        if is_float(output) and output.shape is not None and len(output.shape) > 1:
+        fits = is_float(output) and output.shape is not None and len(output.shape) > 1
+        if fits and output.name in dependent:
             return *_before_softmax(output), output.name
     described = ", ".join(f"{t.name}: {t.dtype} {t.shape}" for t in graph.outputs)
     raise UnsupportedModelError(
         "no-output",
-        f"no output fits: one row of float scores per image is needed (there is {described})",
+        f"no output fits: one row of float scores per image that depends on `{x.name}` is needed "
+        f"(there is {described})",
         "name a float tensor with --output",
     )
 

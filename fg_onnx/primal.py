@@ -51,8 +51,12 @@ class Primal:
         """The first result."""
         return self.outputs[0]
 
+    def operand(self, index: int) -> gs.Tensor:
+        """A required operand."""
+        return self.inputs[index]
+
     def input(self, index: int) -> gs.Tensor | None:
-        """An operand, None where it is omitted or beyond those given."""
+        """An optional operand, None where it is omitted or beyond those given."""
         return self.inputs[index] if index < len(self.inputs) else None
 
     def wants(self, index: int) -> bool:
@@ -138,19 +142,24 @@ def primal(node: gs.Node, opset: int, active: frozenset[str]) -> Primal:
     )
 
 
-def active_tensors(
-    graph: gs.Graph, x: gs.Tensor, y: gs.Tensor, zero: frozenset[str]
-) -> frozenset[str]:
-    """Names of the tensors between ``x`` and ``y``; operators in ``zero`` pass nothing on."""
+def dependent_tensors(graph: gs.Graph, x: gs.Tensor, zero: frozenset[str]) -> frozenset[str]:
+    """Names of the tensors that depend on ``x``; operators in ``zero`` pass nothing on."""
     forward = {x.name}
     for node in graph.nodes:
         if node.op not in zero and any(tensor.name in forward for tensor in node.inputs):
             forward.update(t.name for t in node.outputs if t.name and is_float(t))
+    return frozenset(forward)
+
+
+def active_tensors(
+    graph: gs.Graph, x: gs.Tensor, y: gs.Tensor, zero: frozenset[str]
+) -> frozenset[str]:
+    """Names of the tensors between ``x`` and ``y``; operators in ``zero`` pass nothing on."""
     backward = {y.name}
     for node in reversed(graph.nodes):
         if node.op not in zero and any(tensor.name in backward for tensor in node.outputs):
             backward.update(tensor.name for tensor in node.inputs if tensor.name)
-    return frozenset(forward & backward)
+    return dependent_tensors(graph, x, zero) & backward
 
 
 def active_nodes(graph: gs.Graph, active: frozenset[str]) -> list[gs.Node]:

@@ -14,13 +14,14 @@ from fg_onnx.vjps.table import (
     IMPLICIT,
     Cotangents,
     Offset,
+    OffsetOf,
     elementwise,
     homogeneous,
     vjp,
 )
 
 elementwise("Neg", lambda op, p: op.constant(-1.0, p.y.dtype), "-ct", offset=homogeneous)
-elementwise("Exp", lambda op, p: p.y, "ct * y")
+elementwise("Exp", lambda _, p: p.y, "ct * y")
 elementwise("Log", lambda op, p: op.Reciprocal(p.x), "ct / x")
 elementwise("Sqrt", lambda op, p: op.Div(0.5, p.y), "ct / (2 * y)")
 elementwise("Reciprocal", lambda op, p: op.Neg(op.Mul(p.y, p.y)), "-ct * y^2")
@@ -48,7 +49,7 @@ def _unbroadcast(op: Emitter, p: Primal, index: int, ct: gs.Tensor) -> gs.Tensor
     return op.sum_to(ct, p.shape(p.y), operand)
 
 
-def _addend(*signs: float) -> object:
+def _addend(*signs: float) -> OffsetOf:
     """The offset of a sum: its one constant operand, with its sign."""
 
     def offset(p: Primal) -> Offset | None:
@@ -125,7 +126,7 @@ def _power_offset(p: Primal) -> Offset | None:
 @vjp("Pow", offset=_power_offset)
 def power(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     """ct * e * x^(e - 1), for a constant exponent e."""
-    base, exponent = p.inputs
+    base, exponent = p.operand(0), p.operand(1)
     if not isinstance(exponent, gs.Constant):
         raise p.refusal("its exponent is computed at run time")
     e = np.asarray(exponent.values, dtype=base.dtype)

@@ -35,7 +35,7 @@ def _kernel(p: Primal) -> list[int]:
 
 @vjp("Conv", offset=_bias, axes="channels-first")
 def conv(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
-    """conv(ct, w flipped and transposed) for stride 1, else conv_transpose(ct, w)."""
+    """ct convolved with w flipped and transposed; for strides > 1, conv_transpose(ct, w)."""
     _check(p)
     w = window(p, _kernel(p))
     flipped_begin = [span - 1 - pad for span, pad in zip(w.spans, w.begin, strict=True)]
@@ -121,7 +121,7 @@ def _rest(p: Primal, w: Window, axes: list[int]) -> list[int] | None:
 
 @vjp("ConvTranspose", offset=_bias, axes="channels-first")
 def conv_transpose(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
-    """conv(ct, w), which cuts off what output_padding added."""
+    """ct convolved with w, which cuts off what output_padding added."""
     _check(p)
     if p.attrs.get("auto_pad", "NOTSET") != "NOTSET" or p.attrs.get("output_shape"):
         raise p.refusal("auto_pad and output_shape have no rule yet")

@@ -18,13 +18,13 @@ def _shift_into_bias(p: Primal) -> bool:
     ``shift`` to the model's type.
     """
     (node,) = p.nodes
-    parameters = p.inputs[1:5]
+    parameters = [p.operand(index) for index in range(1, 5)]
     if not all(isinstance(tensor, gs.Constant) for tensor in parameters):
         return False
     values = [np.asarray(tensor.values, dtype=np.float64) for tensor in parameters]
     scale, bias, mean, variance = values
     shift = bias - mean * scale / np.sqrt(variance + p.attrs["epsilon"])
-    dtype = p.inputs[2].dtype
+    dtype = p.operand(2).dtype
     node.inputs[2] = gs.Constant(f"fg/{p.y.name}/shift", shift.astype(dtype))
     node.inputs[3] = gs.Constant(f"fg/{p.y.name}/mean", np.zeros_like(mean, dtype=dtype))
     return True

@@ -76,7 +76,7 @@ def _divisor(p: Primal, w: Window) -> np.ndarray:
     grid = np.ones([1] * w.rank)
     for axis, count in enumerate(counts):
         grid = grid * count.reshape([-1 if i == axis else 1 for i in range(w.rank)])
-    return grid[None, None]
+    return np.asarray(grid[None, None])
 
 
 def _counts(
@@ -85,4 +85,5 @@ def _counts(
     """Along one axis: the positions of each window that count."""
     taps = np.arange(out)[:, None] * s - begin + np.arange(k)[None, :] * d
     low, high = (-begin, size + end) if include else (0, size)
-    return ((taps >= low) & (taps < high)).sum(axis=1).astype(np.float64)
+    inside = (taps >= low) & (taps < high)
+    return np.asarray(inside.sum(axis=1), dtype=np.float64)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import onnx_graphsurgeon as gs
 
 from fg_onnx.emit import Emitter
@@ -27,19 +29,15 @@ def _unreduced(op: Emitter, p: Primal, ct: gs.Tensor, axes: list[int]) -> gs.Ten
     return op.Unsqueeze(ct, axes=axes)
 
 
-def _count(op: Emitter, p: Primal, axes: list[int]) -> float | gs.Tensor:
-    sizes = p.sizes(p.x, axes)
-    count = 1
-    for size in sizes:
-        count *= size
-    return float(count)
+def _count(p: Primal, axes: list[int]) -> float:
+    return float(math.prod(p.sizes(p.x, axes)))
 
 
 @vjp("ReduceMean")
 def reduce_mean(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     """ct / n at each of the n positions."""
     axes = reduced_axes(p)
-    share = op.Div(_unreduced(op, p, ct, axes), _count(op, p, axes))
+    share = op.Div(_unreduced(op, p, ct, axes), _count(p, axes))
     return op.Expand(share, op.shape(p.x)), None
 
 

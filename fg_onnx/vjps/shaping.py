@@ -14,7 +14,7 @@ from fg_onnx.vjps.table import Cotangents, Offset, vjp
 
 
 @vjp("Identity", "Dropout")
-def identity(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
+def identity(_: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     """ct; Dropout is the identity at inference."""
     training = p.input(2) if p.op_type == "Dropout" else None
     if training is not None and (
