@@ -1,0 +1,65 @@
+# make demo   explain real photographs with the real SqueezeNet 1.1
+# make test   install what the tests need and run them all
+# make fast   the tests that need neither torch nor a download
+# make lint   ruff and mypy
+# make bench  what a map costs in forward passes
+# Everything is installed into $(VENV).
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+DEMO ?= demo
+
+.PHONY: demo test fast lint bench samples clean
+
+$(VENV)/.base: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fg-onnx needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --upgrade 'pip>=25.1'
+	$(PIP) --editable '.[cpu]'
+	touch $@
+
+$(VENV)/.demo: $(VENV)/.base
+	$(PIP) --group samples
+	touch $@
+
+# torchvision without its dependencies: they would bring a CUDA build of torch.
+$(VENV)/.test: $(VENV)/.demo
+	$(PIP) --group test --group lint --group torch
+	$(PIP) --no-deps torchvision==0.28.0
+	touch $@
+
+demo: $(VENV)/.demo
+	$(BIN)/python -m sample_models.squeezenet -o $(DEMO)/squeezenet1.1.onnx
+	$(BIN)/python -m sample_models.labels -o $(DEMO)/imagenet.txt
+	$(BIN)/python -m sample_models.photos -o $(DEMO)/photos
+	$(BIN)/fg-onnx instrument $(DEMO)/squeezenet1.1.onnx -o $(DEMO)/squeezenet1.1.fg.onnx \
+		--preprocess caffe-bgr --labels $(DEMO)/imagenet.txt \
+		--emit saliency,contributions,layer-maps
+	$(BIN)/fg-onnx explain $(DEMO)/squeezenet1.1.fg.onnx $(DEMO)/photos \
+		-o $(DEMO)/explanations --layers
+
+test: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+fast: $(VENV)/.test
+	$(BIN)/python -m pytest -m 'not torch and not network'
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.test
+	$(BIN)/python -m benchmarks.cpu
+
+samples: $(VENV)/.test
+	$(BIN)/python -m sample_models.tiny -o $(DEMO)/tiny
+	$(BIN)/python -m sample_models.fashion_vgg
+
+clean:
+	rm -rf $(VENV) $(DEMO) build *.egg-info .mypy_cache .pytest_cache .ruff_cache
