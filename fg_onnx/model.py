@@ -20,6 +20,7 @@ import onnx
 import onnx_graphsurgeon as gs
 from google.protobuf.message import DecodeError
 from onnx import external_data_helper, inliner, shape_inference, version_converter
+from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 
 from fg_onnx.errors import ModelError, OutputError
 from fg_onnx.folding import fold_shapes
@@ -131,18 +132,17 @@ def opset_of(proto: onnx.ModelProto) -> int:
 
 
 def normalise(source: Source, opset: int | None = None) -> onnx.ModelProto:
-    """An equal model without local functions, of a sufficient opset, its shapes inferred.
+    """An equal model without local functions and of a sufficient opset.
+
+    It may be the source's own proto: not to be changed.
 
     Raises:
         ModelError: the opset cannot be raised, or raising it changes the outputs.
     """
-    proto = onnx.ModelProto()
-    proto.CopyFrom(source.proto)
+    proto = source.proto
     if proto.functions:
         proto = inliner.inline_local_functions(proto)
-    proto = _raised(proto, source.name, opset)
-    _unlist_initializers(proto)
-    return proto
+    return _unlisted(_raised(proto, source.name, opset))
 
 
 def _raised(proto: onnx.ModelProto, name: str, wanted: int | None) -> onnx.ModelProto:
@@ -212,14 +212,16 @@ def _noise(proto: onnx.ModelProto) -> dict[str, np.ndarray]:
     return feeds
 
 
-def _unlist_initializers(proto: onnx.ModelProto) -> None:
+def _unlisted(proto: onnx.ModelProto) -> onnx.ModelProto:
     """Before IR 4 every initializer had to be listed as an input; such a listing means nothing."""
-    if proto.ir_version >= 4:
-        return
     held = {tensor.name for tensor in proto.graph.initializer}
-    kept = [value for value in proto.graph.input if value.name not in held]
-    del proto.graph.input[:]
-    proto.graph.input.extend(kept)
+    if proto.ir_version >= 4 or not any(value.name in held for value in proto.graph.input):
+        return proto
+    result = onnx.ModelProto()
+    result.CopyFrom(proto)
+    del result.graph.input[:]
+    result.graph.input.extend(value for value in proto.graph.input if value.name not in held)
+    return result
 
 
 def to_graph(proto: onnx.ModelProto) -> gs.Graph:
@@ -255,12 +257,8 @@ def _constants_from_nodes(graph: gs.Graph) -> None:
 
 
 def _infer_shapes(graph: gs.Graph, proto: onnx.ModelProto) -> None:
-    current = gs.export_onnx(graph, do_type_check=False)
-    current.ir_version = max(proto.ir_version, _LOWEST_IR)
-    skeleton = _skeleton(current)
-    # What was inferred before the last folding is vaguer than what can be inferred now.
-    del skeleton.graph.value_info[:]
-    inferred = shape_inference.infer_shapes(skeleton, data_prop=True)
+    """Fill in types and shapes; those inferred before are not built upon, being vaguer."""
+    inferred = shape_inference.infer_shapes(_skeleton_of(graph, proto), data_prop=True)
     tensors = graph.tensors()
     for value in [*inferred.graph.value_info, *inferred.graph.output]:
         tensor = tensors.get(value.name)
@@ -308,10 +306,32 @@ def _skeleton(proto: onnx.ModelProto) -> onnx.ModelProto:
             graph.input.append(
                 onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
             )
-    skeleton = onnx.ModelProto(ir_version=proto.ir_version, graph=graph)
-    skeleton.opset_import.extend(proto.opset_import)
-    skeleton.functions.extend(proto.functions)
-    return skeleton
+    return _model_of(graph, proto)
+
+
+def _skeleton_of(graph: gs.Graph, proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The same of a working copy, in its present state."""
+    exporter = OnnxExporter()
+    skeleton = onnx.GraphProto(name=proto.graph.name or "graph")
+    skeleton.node.extend(exporter.export_node(node) for node in graph.nodes)
+    skeleton.input.extend(proto.graph.input)
+    skeleton.output.extend(proto.graph.output)
+    listed = {value.name for value in skeleton.input}
+    for tensor in graph.tensors().values():
+        if not isinstance(tensor, gs.Constant):
+            continue
+        if np.prod(tensor.shape, dtype=np.int64) <= _BIG:
+            skeleton.initializer.append(exporter.export_tensor_proto(tensor))
+        elif tensor.name not in listed:
+            skeleton.input.append(exporter.export_value_info_proto(tensor, do_type_check=False))
+    return _model_of(skeleton, proto)
+
+
+def _model_of(graph: onnx.GraphProto, like: onnx.ModelProto) -> onnx.ModelProto:
+    model = onnx.ModelProto(ir_version=like.ir_version, graph=graph)
+    model.opset_import.extend(like.opset_import)
+    model.functions.extend(like.functions)
+    return model
 
 
 def to_proto(graph: gs.Graph, like: onnx.ModelProto, keep_outputs: int) -> onnx.ModelProto:
@@ -319,22 +339,23 @@ def to_proto(graph: gs.Graph, like: onnx.ModelProto, keep_outputs: int) -> onnx.
 
     The first ``keep_outputs`` outputs are declared as in ``like``, and so are its inputs.
     """
-    proto = gs.export_onnx(graph, do_type_check=False)
+    result: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
     declared = {value.name: value for value in [*like.graph.input, *like.graph.output]}
-    for values in (proto.graph.input, proto.graph.output[:keep_outputs]):
+    for values in (result.graph.input, result.graph.output[:keep_outputs]):
         for value in values:
             if value.name in declared:
                 value.CopyFrom(declared[value.name])
-    result = onnx.ModelProto()
-    result.CopyFrom(like)
-    del result.functions[:]
-    held = like.graph
-    proto.graph.name = held.name or "graph"
-    proto.graph.doc_string = held.doc_string
-    proto.graph.metadata_props.extend(held.metadata_props)
-    proto.graph.quantization_annotation.extend(held.quantization_annotation)
-    result.graph.CopyFrom(proto.graph)
+    result.graph.name = like.graph.name or "graph"
+    result.graph.doc_string = like.graph.doc_string
+    result.graph.metadata_props.extend(like.graph.metadata_props)
+    result.graph.quantization_annotation.extend(like.graph.quantization_annotation)
     result.ir_version = max(like.ir_version, _LOWEST_IR)
+    for field in ("producer_name", "producer_version", "domain", "model_version", "doc_string"):
+        setattr(result, field, getattr(like, field))
+    for field in ("opset_import", "metadata_props", "training_info"):
+        entries = getattr(result, field)
+        del entries[:]
+        entries.extend(getattr(like, field))
     return result
 
 
