@@ -46,13 +46,19 @@ _DIVERGING = np.array(
 # --- one map ------------------------------------------------------------------------------------
 
 
-def heat_map(saliency: Map, signed: bool = False, percentile: float = PERCENTILE) -> Picture:
-    """A map in colours, at its own size.
+def heat_map(
+    saliency: Map,
+    signed: bool = False,
+    percentile: float = PERCENTILE,
+    size: tuple[int, int] | None = None,
+) -> Picture:
+    """A map in colours.
 
     Args:
         saliency: float [H, W].
         signed: blue below 0, white at 0, red above, instead of dark to bright (inferno).
         percentile: values beyond it are clipped (50..100; 100 clips nothing), at both ends.
+        size: height and width to which the map is resized first; None: its own.
 
     Returns:
         uint8 [H, W, 3], RGB.
@@ -60,9 +66,10 @@ def heat_map(saliency: Map, signed: bool = False, percentile: float = PERCENTILE
     Raises:
         InputError: ``not-a-map``, for an array that is not two-dimensional or is empty.
     """
+    values = _as_map(saliency) if size is None else _resize_map(saliency, size, signed)
     if signed:
-        return _diverging_colours(_signed_strength(saliency, percentile))
-    return _sequential_colours(_strength(saliency, percentile))
+        return _diverging_colours(_signed_strength(values, percentile))
+    return _sequential_colours(_strength(values, percentile))
 
 
 def overlay(

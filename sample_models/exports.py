@@ -11,24 +11,14 @@ activations keep a sane scale through the depth of the net. `efficientnet_lite0`
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
-import logging
 import types
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import nn
 
-from sample_models.fetch import replacing
-
-Exporter = Literal["torchscript", "dynamo"]
-
-OPSET: dict[Exporter, int] = {"torchscript": 17, "dynamo": 18}
-SIDE = 224
+from sample_models.torch_export import OPSET, SIDE, Exporter, export_module
 
 NAMES = (
     "squeezenet1_1",
@@ -61,7 +51,7 @@ def export(
 def build(name: str, seed: int = 0) -> nn.Module:
     """Return the model `name` in eval mode; its random weights follow from `seed` alone."""
     if name == "efficientnet_lite0":
-        from sample_models import efficientnet_lite0
+        from sample_models import efficientnet_lite0  # fetches, so only when asked for
 
         return efficientnet_lite0.build()
     if name not in NAMES:
@@ -74,35 +64,6 @@ def build(name: str, seed: int = 0) -> nn.Module:
         _randomise(module)
         _measure_batchnorm(module)
     return module.eval()
-
-
-def export_module(
-    module: nn.Module,
-    path: str | Path,
-    example: torch.Tensor,
-    exporter: Exporter = "torchscript",
-    **options: object,
-) -> None:
-    """Export `module` quietly to the one file `path`: `image` in, `logits` out, dynamic batch.
-
-    `example` has a batch of at least 2: torch.export takes a dimension of size 1 for fixed.
-    `options` go to `torch.onnx.export` as they are.
-    """
-    if exporter == "dynamo":
-        batch = {0: torch.export.Dim("N")}
-        how = {"dynamo": True, "external_data": False, "dynamic_shapes": (batch,)}
-    else:
-        how = {"dynamo": False, "dynamic_axes": {"image": {0: "N"}, "logits": {0: "N"}}}
-    with replacing(path) as temporary, _quiet():
-        torch.onnx.export(
-            module,
-            (example,),
-            str(temporary),
-            input_names=["image"],
-            output_names=["logits"],
-            opset_version=OPSET[exporter],
-            **(how | options),
-        )
 
 
 def torchvision_models() -> types.ModuleType:
@@ -168,24 +129,6 @@ def random_images(count: int) -> torch.Tensor:
     coarse = torch.randn(count, 3, 14, 14)
     smooth = nn.functional.interpolate(coarse, size=(SIDE, SIDE), mode="bicubic")
     return smooth + 0.3 * torch.randn(count, 3, SIDE, SIDE)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the exporters: they warn, log and print, and none of it is about the caller."""
-    level = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    sink = io.StringIO()
-    try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(sink),
-            contextlib.redirect_stderr(sink),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)
 
 
 def main() -> None:

@@ -104,7 +104,7 @@ def vjp(
     """Register a function as the rule of one or several operators."""
 
     def register(function: Vjp) -> Vjp:
-        summary = (function.__doc__ or "").strip().splitlines()[0]
+        summary = (function.__doc__ or "").strip().splitlines()[0].rstrip(".")
         for op_type in op_types:
             _claim(op_type)
             RULES[op_type] = Rule(op_type, function, offset, term, outputs, axes, summary)
