@@ -35,7 +35,21 @@ class ModelError(FgOnnxError):
 
 
 class UnsupportedModelError(FgOnnxError):
-    """A sound model that cannot be instrumented."""
+    """A sound model that cannot be instrumented.
+
+    Attributes:
+        op: the operator that stands in the way, ``""`` where it is not one.
+        node: that operator's node.
+        reason: what is wrong with it; the message where it is not an operator.
+    """
+
+    def __init__(
+        self, code: str, message: str, hint: str = "", *, op: str = "", node: str = ""
+    ) -> None:
+        super().__init__(code, message, hint)
+        self.op = op
+        self.node = node
+        self.reason = message.removeprefix(f"`{op}` at `{node}`: ")
 
 
 class InputError(FgOnnxError):

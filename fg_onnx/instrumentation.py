@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
-import onnx_graphsurgeon as gs
 
-from fg_onnx import aggregate, manifest, model
+from fg_onnx import manifest, model
 from fg_onnx._version import __version__
 from fg_onnx.adjoint import append_adjoint
 from fg_onnx.emit import Emitter
 from fg_onnx.errors import InputError, UnsupportedModelError
-from fg_onnx.manifest import DEFAULT_EMITS, EMITS, Dim, Emit, Manifest
-from fg_onnx.plan import Plan, make_plan
+from fg_onnx.manifest import DEFAULT_EMITS, EMITS, Emit, Manifest
+from fg_onnx.plan import make_plan
 from fg_onnx.preprocess import Preprocessing
 from fg_onnx.psi import STYLES
-from fg_onnx.seeding import Seeding, by_cotangent, by_target, loosen_target, scores_per_image
-from fg_onnx.sites import BoundSite, promote_biases
-from fg_onnx.terms import Term, site_term
+from fg_onnx.publish import Explained, publish
+from fg_onnx.seeding import by_cotangent, by_target, loosen_target, scores_per_image
+from fg_onnx.sites import promote_biases
+from fg_onnx.terms import site_term
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +77,12 @@ def instrument(
         model.read(source), input=input, output=output, opset=opset, freeze=freeze_biases
     )
     plan.require_support()
+    if plan.layout is None and {"saliency", "layer-maps"} & set(emit):
+        raise UnsupportedModelError(
+            "no-grid",
+            f"the input `{plan.x.name}` of shape {plan.x.shape} has no spatial grid for a map",
+            "emit contributions, gradients and bias-gradients alone",
+        )
     outputs = len(plan.graph.outputs)
     sites = plan.sites if freeze_biases else promote_biases(plan.graph, plan.sites)
     current = {bound.primal.y.name: bound.primal for bound in sites}
@@ -95,7 +101,8 @@ def instrument(
         if bound.site.tensor in adjoint.pullbacks
     }
     sites = tuple(bound for bound in sites if bound.site.name in terms)
-    _publish(op, plan, sites, terms, seeding, adjoint.input_gradient, psi, emit)
+    explained = Explained(plan.x, plan.layout, seeding, adjoint.input_gradient)
+    publish(op, explained, sites, terms, STYLES[psi], emit)
 
     proto = model.to_proto(plan.graph.cleanup(), plan.proto, outputs)
     loosen_target(proto)
@@ -112,7 +119,7 @@ def instrument(
         emits=tuple(name for name in EMITS if name in emit),
         frozen_biases=freeze_biases,
         seed=seed,
-        layout="nchw" if plan.layout.name == "nchw" else "nhwc",
+        layout=plan.layout.name if plan.layout else None,
         preprocessing=preprocessing.to_dict() if preprocessing else None,
         labels=tuple(labels) if labels is not None else None,
         sites=tuple(bound.site for bound in sites),
@@ -129,56 +136,3 @@ def _check_options(psi: str, emit: Sequence[Emit]) -> None:
             raise InputError(
                 "unknown-emit", f"`{name}` cannot be emitted", f"any of: {', '.join(EMITS)}"
             )
-
-
-def _publish(
-    op: Emitter,
-    plan: Plan,
-    sites: Sequence[BoundSite],
-    terms: dict[str, Term],
-    seeding: Seeding,
-    gradient: gs.Tensor,
-    psi: str,
-    emit: Sequence[Emit],
-) -> None:
-    """Add what was asked for to the graph's outputs, in the order of the contract."""
-    x, layout = plan.x, plan.layout
-    batch = x.shape[0]
-    input_term = Term(op.Mul(gradient, x), tuple(x.shape))
-    _output(op, seeding.score, manifest.SCORE, [batch])
-    if "contributions" in emit:
-        columns = [input_term, *(terms[bound.site.name] for bound in sites)]
-        table = aggregate.contributions(op, x, columns)
-        _output(op, table, manifest.CONTRIBUTIONS, [batch, len(columns)])
-    if "saliency" in emit or "layer-maps" in emit:
-        style = STYLES[psi]
-        spatial = {b.site.name: b.layout for b in sites if b.layout is not None}
-        layers = {
-            name: aggregate.layer_of(op, style, terms[name], grid) for name, grid in spatial.items()
-        }
-        groups = aggregate.group_layers(op, layers)
-    if "saliency" in emit:
-        whole = aggregate.layer_of(op, style, input_term, layout)
-        parts = [*aggregate.group_layers(op, {"input": whole}), *groups]
-        size = [x.shape[axis] for axis in layout.spatial]
-        total = aggregate.saliency(op, style, parts, x, layout)
-        _output(op, total, manifest.SALIENCY, [batch, 1, *size])
-    if "input-gradient" in emit:
-        _output(op, gradient, manifest.INPUT_GRADIENT, x.shape)
-    if "layer-maps" in emit:
-        maps = aggregate.layer_maps(op, groups)
-        for name in spatial:
-            found, group = maps[name]
-            _output(op, found, manifest.LAYER_MAP + name, [batch, 1, *group.size])
-    if "bias-gradients" in emit:
-        for bound in sites:
-            product = terms[bound.site.name].product(op)
-            _output(op, product, manifest.BIAS_GRADIENT + bound.site.name, bound.site.shape)
-    if seeding.index is not None:
-        _output(op, seeding.index, manifest.EXPLAINED, [batch])
-
-
-def _output(op: Emitter, tensor: gs.Tensor, name: str, shape: Sequence[Dim]) -> None:
-    result = gs.Variable(name, tensor.dtype, list(shape))
-    op.graph.nodes.append(gs.Node("Identity", name, {}, [tensor], [result]))
-    op.graph.outputs.append(result)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import onnx_graphsurgeon as gs
 
@@ -26,7 +27,7 @@ class Layout:
     spatial: tuple[int, int]
 
     @property
-    def name(self) -> str:
+    def name(self) -> Literal["nchw", "nhwc"]:
         """``nchw`` or ``nhwc``; both are the same for anything else."""
         return "nchw" if self.channel == 1 else "nhwc"
 

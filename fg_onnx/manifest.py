@@ -94,7 +94,7 @@ class Manifest:
         emits: what the graph computes beyond the score.
         frozen_biases: whether the offsets stayed plain initializers.
         seed: whether ``fg_seed`` stands in the place of ``fg_target``.
-        layout: of the explained input, ``nchw`` or ``nhwc``.
+        layout: of the explained input, ``nchw`` or ``nhwc``; None where it has no grid.
         preprocessing: as `fg_onnx.preprocess.Preprocessing.to_dict` gives it, or None.
         labels: class names in order of the explained output, or None.
         sites: in the order of the columns 1.. of ``fg_contributions``.
@@ -112,7 +112,7 @@ class Manifest:
     emits: tuple[Emit, ...]
     frozen_biases: bool
     seed: bool
-    layout: Literal["nchw", "nhwc"]
+    layout: Literal["nchw", "nhwc"] | None
     preprocessing: dict[str, Any] | None
     labels: tuple[str, ...] | None
     sites: tuple[Site, ...]

@@ -13,7 +13,7 @@ import onnx_graphsurgeon as gs
 from fg_onnx import manifest, model
 from fg_onnx.composites import recognise
 from fg_onnx.errors import FgOnnxError, UnsupportedModelError
-from fg_onnx.layout import NCHW, Layout, Layouts
+from fg_onnx.layout import Layout, Layouts
 from fg_onnx.primal import (
     Primal,
     active_nodes,
@@ -53,7 +53,7 @@ class Plan:
         y: the explained tensor.
         reason: why that tensor.
         ranking: the graph output that ranks the scores as ``y`` does, or None.
-        layout: of the explained input.
+        layout: of the explained input, None where it has no spatial grid.
         primals: the active steps, in topological order.
         sites: in topological order.
         unsupported: nodes between input and output without a usable rule.
@@ -67,7 +67,7 @@ class Plan:
     y: gs.Tensor
     reason: str
     ranking: str | None
-    layout: Layout
+    layout: Layout | None
     primals: tuple[Primal, ...]
     sites: tuple[BoundSite, ...]
     unsupported: tuple[Unsupported, ...]
@@ -137,9 +137,8 @@ def make_plan(
         primals = recognise([primal(node, version, active) for node in nodes])
     layouts = Layouts(primals, x)
     sites = find_sites(primals, layouts, freeze=freeze)
-    layout = layouts.of(x) or NCHW
     return Plan(
-        source, proto, graph, version, x, y, reason, ranking, layout,
+        source, proto, graph, version, x, y, reason, ranking, layouts.of(x),
         tuple(primals), sites, tuple(unsupported),
     )  # fmt: skip
 
@@ -209,5 +208,7 @@ def _before_softmax(output: gs.Tensor) -> tuple[gs.Tensor, str]:
 
 
 def describe_failure(error: FgOnnxError) -> Unsupported:
-    """An error on the way to a plan as a row of its list of refusals."""
+    """An error on the way to a plan, or in carrying it out, as a row of its list of refusals."""
+    if isinstance(error, UnsupportedModelError):
+        return Unsupported(error.op, error.node, error.reason)
     return Unsupported("", "", error.message)

@@ -101,7 +101,12 @@ class Primal:
 
     def refusal(self, reason: str) -> UnsupportedModelError:
         """The error for a node that the rule cannot take, for a reason of this node's."""
-        return UnsupportedModelError("refused-node", f"`{self.op_type}` at `{self.name}`: {reason}")
+        return UnsupportedModelError(
+            "refused-node",
+            f"`{self.op_type}` at `{self.name}`: {reason}",
+            op=self.op_type,
+            node=self.name,
+        )
 
 
 def node_name(node: gs.Node) -> str:

@@ -35,7 +35,7 @@ def find_sites(
         offset = RULES[p.op_type].offset(p)
         if offset is None:
             continue
-        layout = layouts.of(p.y)
+        layout = _grid(p, offset, layouts)
         name = _unique(p.name, names)
         site = Site(
             name=name,
@@ -75,6 +75,21 @@ def _promote(graph: gs.Graph, bound: BoundSite) -> BoundSite:
     graph.inputs.append(bias)
     promoted = replace(p, inputs=tuple(t if t.name else None for t in node.inputs))
     return replace(bound, primal=promoted)
+
+
+def _grid(p: Primal, offset: Offset, layouts: Layouts) -> Layout | None:
+    """Where the site's bias-gradient lies, None where it has no map of its own.
+
+    An implicit offset has one only where its parts have the same shape, or the rule a form for it.
+    """
+    layout = layouts.of(p.y)
+    if layout is None or not isinstance(p.shape(p.y)[layout.channel], int):
+        return None
+    if offset.kind == "implicit" and RULES[p.op_type].term is None:
+        operands = zip(p.inputs, p.active, strict=True)
+        if any(active and p.shape(u) != p.shape(p.y) for u, active in operands):
+            return None
+    return layout
 
 
 def _promotable(p: Primal, offset: Offset) -> bool:

@@ -10,7 +10,7 @@ from fg_onnx.vjps.table import IMPLICIT, Cotangents, Offset, vjp
 
 
 def _gemm_offset(p: Primal) -> Offset | None:
-    if p.wants(0) and p.wants(1):
+    if p.wants(0) == p.wants(1):  # a product of two actives, or of two constants
         return IMPLICIT
     if p.input(2) is None or p.wants(2):
         return None

@@ -1,0 +1,81 @@
+"""The outputs of an instrumented model, by the names of the contract (DESIGN, section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import onnx_graphsurgeon as gs
+
+from fg_onnx import aggregate, manifest
+from fg_onnx.emit import Emitter
+from fg_onnx.layout import Layout
+from fg_onnx.manifest import Dim, Emit
+from fg_onnx.psi import Psi
+from fg_onnx.seeding import Seeding
+from fg_onnx.sites import BoundSite
+from fg_onnx.terms import Term
+
+
+@dataclass(frozen=True, eq=False)
+class Explained:
+    """What was differentiated: the input with its grid, the scalar, and the gradient."""
+
+    x: gs.Tensor
+    layout: Layout | None
+    seeding: Seeding
+    gradient: gs.Tensor
+
+
+def publish(
+    op: Emitter,
+    explained: Explained,
+    sites: Sequence[BoundSite],
+    terms: Mapping[str, Term],
+    psi: Psi,
+    emit: Collection[Emit],
+) -> None:
+    """Add what was asked for to the graph's outputs, in the order of the contract."""
+    x = explained.x
+    batch = x.shape[0]
+    input_term = Term(op.Mul(explained.gradient, x), tuple(x.shape))
+    _output(op, explained.seeding.score, manifest.SCORE, [batch])
+    if "contributions" in emit:
+        columns = [input_term, *(terms[bound.site.name] for bound in sites)]
+        table = aggregate.contributions(op, x, columns)
+        _output(op, table, manifest.CONTRIBUTIONS, [batch, len(columns)])
+    groups = []
+    if "saliency" in emit or "layer-maps" in emit:
+        layers = {
+            bound.site.name: aggregate.layer_of(op, psi, terms[bound.site.name], bound.layout)
+            for bound in sites
+            if bound.layout is not None
+        }
+        groups = aggregate.group_layers(op, layers)
+    if "saliency" in emit:
+        assert explained.layout is not None
+        whole = aggregate.layer_of(op, psi, input_term, explained.layout)
+        parts = [*aggregate.group_layers(op, {"input": whole}), *groups]
+        total = aggregate.saliency(op, psi, parts, x, explained.layout)
+        size = [x.shape[axis] for axis in explained.layout.spatial]
+        _output(op, total, manifest.SALIENCY, [batch, 1, *size])
+    if "input-gradient" in emit:
+        _output(op, explained.gradient, manifest.INPUT_GRADIENT, x.shape)
+    if "layer-maps" in emit:
+        maps = aggregate.layer_maps(op, groups)
+        for bound in sites:
+            if bound.site.name in maps:
+                found, group = maps[bound.site.name]
+                _output(op, found, manifest.LAYER_MAP + bound.site.name, [batch, 1, *group.size])
+    if "bias-gradients" in emit:
+        for bound in sites:
+            product = terms[bound.site.name].product(op)
+            _output(op, product, manifest.BIAS_GRADIENT + bound.site.name, bound.site.shape)
+    if explained.seeding.index is not None:
+        _output(op, explained.seeding.index, manifest.EXPLAINED, [batch])
+
+
+def _output(op: Emitter, tensor: gs.Tensor, name: str, shape: Sequence[Dim]) -> None:
+    result = gs.Variable(name, tensor.dtype, list(shape))
+    op.graph.nodes.append(gs.Node("Identity", name, {}, [tensor], [result]))
+    op.graph.outputs.append(result)
