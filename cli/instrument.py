@@ -1,0 +1,132 @@
+"""``fg-onnx instrument``: a model in, the same model with its own explanation out."""
+
+# onnx is slow to import, and --help is not to wait for it
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+import fg_onnx
+from fg_onnx.errors import OutputError
+
+from . import describe
+from .console import fields, in_units
+from .labels import read_labels, require_count
+from .options import EmitOption, LabelsOption, ModelArgument, PreprocessOption, PsiOption
+
+if TYPE_CHECKING:
+    from fg_onnx import Instrumented
+    from fg_onnx.manifest import Emit
+
+
+def instrument(
+    model: ModelArgument,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", metavar="OUT", help="Default: MODEL.fg.onnx beside MODEL."),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The explained tensor. Default: the logits."),
+    ] = None,
+    psi: PsiOption = None,
+    emit: EmitOption = "saliency,contributions",
+    freeze_biases: Annotated[
+        bool,
+        typer.Option(
+            "--freeze-biases", help="Leave biases as initializers, not inputs with a default."
+        ),
+    ] = False,
+    seed: Annotated[
+        bool, typer.Option("--seed", help="Take a cotangent fg_seed instead of a class fg_target.")
+    ] = False,
+    opset: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Raise the opset to N. Below 17 it is raised to 17."),
+    ] = None,
+    preprocess: PreprocessOption = None,
+    labels: LabelsOption = None,
+) -> None:
+    """Write MODEL with its own explanation in the graph.
+
+    What MODEL computes already stays as it is. The preprocessing and the labels are kept in the
+    new model, so that `explain` needs no options.
+    """
+    place = out or default_place(model)
+    require_other_file(model, place)
+    names = read_labels(labels) if labels else None
+    instrumented = fg_onnx.instrument(
+        str(model),
+        output=output,
+        psi=psi or "reference",
+        emit=cast("tuple[Emit, ...]", tuple(name.strip() for name in emit.split(","))),
+        freeze_biases=freeze_biases,
+        seed=seed,
+        opset=opset,
+        preprocessing=fg_onnx.load_preprocessing(preprocess) if preprocess else None,
+        labels=names,
+    )
+    if names is not None and labels is not None:
+        require_count(names, instrumented.manifest.scores, labels)
+    instrumented.save(place)
+    _print(model, place, instrumented)
+
+
+def default_place(model: Path) -> Path:
+    """``net.onnx`` -> ``net.fg.onnx``; the suffix is added to any other name."""
+    return model.with_name(model.name.removesuffix(".onnx") + ".fg.onnx")
+
+
+def require_other_file(model: Path, place: Path) -> None:
+    """Fail where ``place`` is the model itself, by whatever name.
+
+    Raises:
+        OutputError: ``over-source``.
+    """
+    try:
+        same = place.resolve() == model.resolve() or place.samefile(model)
+    except OSError:  # one of the two is not there
+        same = False
+    if same:
+        raise OutputError(
+            "over-source",
+            f"`{place}` is the source model itself, which is never overwritten",
+            f"choose another place with -o, such as `{default_place(model)}`",
+        )
+
+
+def _print(model: Path, place: Path, instrumented: Instrumented) -> None:
+    import onnx
+
+    source = onnx.load(str(model), load_external_data=False)
+    manifest = instrumented.manifest
+    added = [value.name for value in instrumented.model.graph.output[len(source.graph.output) :]]
+    explained = next(v for v in instrumented.model.graph.input if v.name == manifest.input)
+    fields(
+        [
+            ("input", describe.value_text(explained)),
+            ("explained", f"{manifest.output}  ({manifest.output_reason})"),
+            ("operators", describe.operators_text(source.graph.node)),
+            ("sites", describe.sites_text(manifest.sites)),
+            ("biases", describe.promotion_text(manifest)),
+            ("psi", manifest.psi),
+            ("computes", _shortened(added)),
+            ("wrote", f"{place}  ({in_units(place.stat().st_size)})"),
+        ]
+    )
+
+
+def _shortened(outputs: list[str]) -> str:
+    """The outputs' names, those of a family as one: ``fg_layer_map/<17 sites>``."""
+    families: dict[str, int] = {}
+    for name in outputs:
+        family, slash, _ = name.partition("/")
+        families[family + slash] = families.get(family + slash, 0) + 1
+    return ", ".join(
+        f"{family}<{count} sites>" if family.endswith("/") else family
+        for family, count in families.items()
+    )

@@ -1,0 +1,43 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+ModelArgument: TypeAlias = Annotated[
+    Path, typer.Argument(metavar="MODEL", show_default=False, help="An .onnx file.")
+]
+JsonOption: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document and nothing else.")
+]
+PsiOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="STYLE",
+        help="The map's post-processing: reference (default), paper, abs, signed, positive or "
+        "negative.",
+    ),
+]
+EmitOption: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        metavar="A,B,...",
+        help="What is computed beyond the score: saliency, contributions, input-gradient, "
+        "layer-maps, bias-gradients.",
+    ),
+]
+PreprocessOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PRESET|FILE",
+        help="From photograph to input: imagenet, caffe-bgr, tf, unit, efficientnet-lite, none, "
+        "or a YAML or JSON file.",
+    ),
+]
+LabelsOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Class names, one a line, the first for index 0."),
+]
