@@ -104,7 +104,8 @@ def instrument(
     explained = Explained(plan.x, plan.layout, seeding, adjoint.input_gradient)
     publish(op, explained, sites, terms, STYLES[psi], emit)
 
-    proto = model.to_proto(plan.graph.cleanup(), plan.proto, outputs)
+    model.drop_unused(plan.graph)
+    proto = model.to_proto(plan.graph, plan.proto, outputs)
     loosen_target(proto)
     found = Manifest(
         tool_version=__version__,

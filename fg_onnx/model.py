@@ -334,6 +334,25 @@ def _model_of(graph: onnx.GraphProto, like: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
+def drop_unused(graph: gs.Graph) -> None:
+    """Remove the nodes that no output needs, in time linear in their number.
+
+    Changes the graph, whose nodes are in topological order.
+    """
+    needed = {tensor.name for tensor in graph.outputs}
+    kept = []
+    for node in reversed(graph.nodes):
+        if not any(tensor.name in needed for tensor in node.outputs):
+            continue
+        kept.append(node)
+        inner = (n for subgraph in node.subgraphs(recursive=True) for n in subgraph.nodes)
+        for reader in (node, *inner):
+            needed.update(tensor.name for tensor in reader.inputs if tensor.name)
+        for subgraph in node.subgraphs(recursive=True):
+            needed.update(tensor.name for tensor in subgraph.outputs)
+    graph.nodes = kept[::-1]
+
+
 def to_proto(graph: gs.Graph, like: onnx.ModelProto, keep_outputs: int) -> onnx.ModelProto:
     """The graph as a model that says of itself all that ``like`` does.
 
