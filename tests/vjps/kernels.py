@@ -1,0 +1,151 @@
+"""Plain float64 kernels in the place of those of onnx.reference that round, crash or err.
+
+test_rules.py compares them, as all others, with ONNX Runtime's in float32.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from math import erf
+from typing import Any
+
+import numpy as np
+from onnx.reference.op_run import OpRun
+
+
+class Erf(OpRun):
+    """onnx.reference rounds it to float32."""
+
+    def _run(self, x: np.ndarray) -> tuple[np.ndarray]:
+        return (np.vectorize(erf, otypes=[np.float64])(x).astype(x.dtype),)
+
+
+class Gelu(OpRun):
+    """onnx.reference computes it through its Erf."""
+
+    def _run(self, x: np.ndarray, approximate: str | None = None) -> tuple[np.ndarray]:
+        if approximate == "tanh":
+            t = np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))
+        else:
+            t = np.vectorize(erf, otypes=[np.float64])(x * np.sqrt(0.5))
+        return ((x / 2 * (1 + t)).astype(x.dtype),)
+
+
+class Mean(OpRun):
+    """onnx.reference does not broadcast."""
+
+    def _run(self, *operands: np.ndarray) -> tuple[np.ndarray]:
+        return ((sum(operands[1:], operands[0]) / len(operands)).astype(operands[0].dtype),)
+
+
+class Pad(OpRun):
+    """onnx.reference takes no negative padding; this one knows no other mode than constant."""
+
+    def _run(
+        self, x: np.ndarray, pads: Any, value: Any = None, axes: Any = None, mode: str | None = None
+    ) -> tuple[np.ndarray]:
+        assert mode in (None, "constant")
+        widths = [(0, 0)] * x.ndim
+        chosen = range(x.ndim) if axes is None else axes
+        for index, axis in enumerate(chosen):
+            widths[axis] = (int(pads[index]), int(pads[len(chosen) + index]))
+        fill = 0 if value is None else np.asarray(value).item()
+        wide = np.pad(x, [(max(a, 0), max(b, 0)) for a, b in widths], constant_values=fill)
+        kept = (
+            slice(max(-a, 0), n - max(-b, 0)) for n, (a, b) in zip(wide.shape, widths, strict=True)
+        )
+        return (wide[tuple(kept)],)
+
+
+class ConvTranspose(OpRun):
+    """onnx.reference crashes for 1 < group < channels.
+
+    y[n, g m + o, s i + d t - pad] gets x[n, g c + k, i] w[g c + k, o, t] for all g, k, i and t.
+    """
+
+    def _run(
+        self,
+        x: np.ndarray,
+        w: np.ndarray,
+        b: np.ndarray | None = None,
+        auto_pad: Any = None,
+        dilations: Any = None,
+        group: int = 1,
+        kernel_shape: Any = None,
+        output_padding: Any = None,
+        output_shape: Any = None,
+        pads: Any = None,
+        strides: Any = None,
+    ) -> tuple[np.ndarray]:
+        assert auto_pad in (None, "NOTSET")
+        assert output_shape is None
+        rank = x.ndim - 2
+        strides, dilations = strides or [1] * rank, dilations or [1] * rank
+        pads, more = pads or [0] * 2 * rank, output_padding or [0] * rank
+        sizes, kernel = x.shape[2:], w.shape[2:]
+        grid = [
+            s * (n - 1) + d * (k - 1) + 1 + extra
+            for s, n, d, k, extra in zip(strides, sizes, dilations, kernel, more, strict=True)
+        ]
+        n, m = x.shape[0], w.shape[1]
+        xs = x.reshape(n, group, -1, *sizes)
+        ws = w.reshape(group, -1, m, *kernel)
+        y = np.zeros((n, group, m, *grid), x.dtype)
+        for tap in product(*map(range, kernel)):
+            here = tuple(
+                slice(d * t, d * t + s * (size - 1) + 1, s)
+                for d, t, s, size in zip(dilations, tap, strides, sizes, strict=True)
+            )
+            y[:, :, :, *here] += np.einsum("ngk...,gko->ngo...", xs, ws[:, :, :, *tap])
+        ends = [size - end for size, end in zip(grid, pads[rank:], strict=True)]
+        inside = tuple(map(slice, pads[:rank], ends))
+        y = y.reshape(n, group * m, *grid)[:, :, *inside]
+        return (y if b is None else y + b.reshape(-1, *[1] * rank),)
+
+
+class MaxPool(OpRun):
+    """onnx.reference pads SAME_LOWER as if it were SAME_UPPER; here without Indices."""
+
+    def _run(
+        self,
+        x: np.ndarray,
+        auto_pad: str | None = None,
+        ceil_mode: int | None = None,
+        dilations: Any = None,
+        kernel_shape: Any = None,
+        pads: Any = None,
+        storage_order: int | None = None,
+        strides: Any = None,
+    ) -> tuple[np.ndarray]:
+        rank = x.ndim - 2
+        strides, dilations = strides or [1] * rank, dilations or [1] * rank
+        pads = pads or [0] * 2 * rank
+        for axis, (k, s, d) in enumerate(zip(kernel_shape, strides, dilations, strict=True)):
+            padding = (pads[axis], pads[rank + axis])
+            x = _pooled(x, axis + 2, k, s, d, padding, auto_pad or "NOTSET", ceil_mode or 0)
+        return (x,)
+
+
+def _pooled(
+    x: np.ndarray, axis: int, k: int, s: int, d: int, pads: tuple[int, int], auto: str, ceil: int
+) -> np.ndarray:
+    """The maximum over windows along one axis: that of a box is that of its sides in turn."""
+    size, span, (before, after) = x.shape[axis], d * (k - 1) + 1, pads
+    if auto.startswith("SAME"):
+        count = -(-size // s)
+        total = max((count - 1) * s + span - size, 0)
+        before = total // 2 if auto == "SAME_UPPER" else total - total // 2
+        after = total - before
+    room = size + before + after - span
+    count = (-(-room // s) if ceil else room // s) + 1
+    if (count - 1) * s >= size + before:  # a window that begins in the padding after is left out
+        count -= 1
+    windows = []
+    for index in range(count):
+        taps = np.arange(k) * d + index * s - before
+        inside = taps[(taps >= 0) & (taps < size)]
+        windows.append(np.take(x, inside, axis).max(axis, initial=-np.inf))
+    return np.stack(windows, axis)
+
+
+KERNELS = [Erf, Gelu, Mean, Pad, ConvTranspose, MaxPool]
