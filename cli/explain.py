@@ -18,10 +18,13 @@ import fg_onnx
 from fg_onnx.errors import InputError, UnsupportedModelError
 
 from .console import CHECK_FAILED, counted, faint, note, say, say_json, strong
+from .describe import inputs_of
 from .labels import read_labels, require_count
 from .options import JsonOption, LabelsOption, ModelArgument, PreprocessOption, PsiOption
 
 if TYPE_CHECKING:
+    import onnx
+
     from fg_onnx import Manifest, Preprocessing, Session
     from fg_onnx.images import Prepared
     from fg_onnx.manifest import Emit
@@ -106,16 +109,30 @@ def open_model(
     from fg_onnx import manifest
     from fg_onnx.model import read
 
-    held = manifest.find(read(model).proto)
+    proto = read(model).proto
+    held = manifest.find(proto)
     if held is not None:
         _require(model, held, psi, layers)
-        return fg_onnx.Session(model)
-    emit: list[Emit] = ["saliency", "contributions"]
-    if layers:
-        emit.append("layer-maps")
-    return fg_onnx.Session(
-        fg_onnx.instrument(str(model), psi=psi or "reference", emit=emit, labels=labels)
-    )
+        session = fg_onnx.Session(model)
+    else:
+        emit: list[Emit] = ["saliency", "contributions"]
+        if layers:
+            emit.append("layer-maps")
+        session = fg_onnx.Session(
+            fg_onnx.instrument(str(model), psi=psi or "reference", emit=emit, labels=labels)
+        )
+    _require_image_alone(model, proto, session.manifest)
+    return session
+
+
+def _require_image_alone(model: Path, proto: onnx.ModelProto, manifest: Manifest) -> None:
+    others = [v.name for v in inputs_of(proto) if v.name != manifest.input]
+    if others:
+        raise UnsupportedModelError(
+            "more-inputs",
+            f"`{model}` is to be fed more than an image: {', '.join(others)}",
+            "use the library, fg_onnx.Session(...).explain(array, feeds={...})",
+        )
 
 
 def _require(model: Path, manifest: Manifest, psi: str | None, layers: bool) -> None:
@@ -241,7 +258,7 @@ def _certify(explanations: Sequence[Explanation], tolerance: float) -> None:
     for found in failed:
         note(
             f"not complete: `{found.image}`, {_class_text(found)}: the contributions do not add up "
-            f"to the score, residual {found.residual:.1e} > {tolerance:g}"
+            f"to the score; residual {found.residual:.1e}, tolerance {tolerance:g}"
         )
     if failed:
         raise typer.Exit(CHECK_FAILED)

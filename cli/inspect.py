@@ -134,7 +134,7 @@ def _print(found: Inspection) -> None:
         rows.append(("operators", describe.operators_text(proto.graph.node)))
     else:
         rows += _manifest_rows(found.manifest)
-    if found.explained:
+    if found.explained and not found.unsupported:  # else they are not all known
         rows.append(("sites", describe.sites_text(found.sites)))
     fields([*rows, ("verdict", _verdict(found))])
     if found.sites:
