@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from fg_onnx.errors import FgOnnxError, ModelError, UnsupportedModelError
+from fg_onnx.errors import ModelError, UnsupportedModelError
 
 from . import describe
 from .console import CHECK_FAILED, fields, say, say_json, strong, table
@@ -81,14 +81,8 @@ def look(source: Source) -> Inspection:
             # its list is the shorter one: sites that no cotangent reaches are left out
             sites = fg_onnx.instrument(source.proto).manifest.sites
         except UnsupportedModelError as error:
-            unsupported = (_refusal(error),)
+            unsupported = (plan.describe_failure(error),)
     return Inspection(source, explained, sites, unsupported)
-
-
-def _refusal(error: FgOnnxError) -> Unsupported:
-    from fg_onnx.plan import describe_failure
-
-    return describe_failure(error)
 
 
 def to_document(found: Inspection) -> dict[str, Any]:
