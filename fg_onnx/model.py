@@ -33,6 +33,12 @@ _LOWEST_IR = 8  # of opset 17; default-valued inputs need 4
 _BIG = 1024  # entries of an initializer that shape inference need not see
 _RAISING_TOLERANCE = 1e-5  # float32 rounding of a changed operator order, relative to the largest
 _PROTO_LIMIT = 2**31 - 1
+_PLAIN_CONSTANTS = {
+    "value_float": np.float32,
+    "value_floats": np.float32,
+    "value_int": np.int64,
+    "value_ints": np.int64,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,10 +244,11 @@ def _constants_from_nodes(graph: gs.Graph) -> None:
     """Make Constant nodes constants, and let those who read a constant's alias read it itself."""
     kept = {id(tensor) for tensor in graph.outputs}
     for node in graph.nodes:
-        if node.op == "Constant" and "value" in node.attrs:
+        value = _constant_value(node) if node.op == "Constant" else None
+        if value is not None:
             (result,) = node.outputs
             node.outputs.clear()
-            result.to_constant(node.attrs["value"].values)
+            result.to_constant(value)
         elif (
             node.op == "Identity"
             and isinstance(node.inputs[0], gs.Constant)
@@ -254,6 +261,14 @@ def _constants_from_nodes(graph: gs.Graph) -> None:
                         reader.inputs[index] = node.inputs[0]
             node.outputs.clear()
     graph.nodes = [node for node in graph.nodes if node.outputs]
+
+
+def _constant_value(node: gs.Node) -> np.ndarray | None:
+    ((attribute, value),) = node.attrs.items()
+    if attribute == "value":
+        return np.asarray(value.values)
+    kind = _PLAIN_CONSTANTS.get(attribute)
+    return None if kind is None else np.asarray(value, dtype=kind)
 
 
 def _infer_shapes(graph: gs.Graph, proto: onnx.ModelProto) -> None:
@@ -364,6 +379,13 @@ def to_proto(graph: gs.Graph, like: onnx.ModelProto, keep_outputs: int) -> onnx.
         for value in values:
             if value.name in declared:
                 value.CopyFrom(declared[value.name])
+    noted = {
+        node.output[0]: node for node in like.graph.node if node.doc_string or node.metadata_props
+    }
+    for node in result.graph.node:
+        if node.output[0] in noted:
+            node.doc_string = noted[node.output[0]].doc_string
+            node.metadata_props.extend(noted[node.output[0]].metadata_props)
     result.graph.name = like.graph.name or "graph"
     result.graph.doc_string = like.graph.doc_string
     result.graph.metadata_props.extend(like.graph.metadata_props)
