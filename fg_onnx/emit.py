@@ -83,7 +83,7 @@ class Emitter:
         return ct
 
     def mask(self, condition: gs.Tensor, like: gs.Tensor) -> gs.Tensor:
-        """A boolean tensor as 0 and 1 of the type of ``like`` (a product is faster than Where)."""
+        """A tensor in the type of ``like``; truth as 0 and 1 (a product is faster than Where)."""
         return self.Cast(condition, to=onnx.helper.np_dtype_to_tensor_dtype(np.dtype(like.dtype)))
 
     def total(self, terms: Sequence[gs.Tensor]) -> gs.Tensor:

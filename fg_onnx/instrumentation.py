@@ -93,7 +93,9 @@ def instrument(
     adjoint = append_adjoint(op, primals, plan.x, plan.y, seeding.cotangent)
     if adjoint.input_gradient is None:
         raise UnsupportedModelError(
-            "no-path", f"no gradient flows from `{plan.y.name}` to `{plan.x.name}`"
+            "no-path",
+            f"no gradient flows from `{plan.y.name}` to `{plan.x.name}`",
+            "name another tensor with --output",
         )
     terms = {
         bound.site.name: site_term(op, bound, adjoint.pullbacks[bound.site.tensor])

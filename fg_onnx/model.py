@@ -153,17 +153,20 @@ def normalise(source: Source, opset: int | None = None) -> onnx.ModelProto:
 
 def _raised(proto: onnx.ModelProto, name: str, wanted: int | None) -> onnx.ModelProto:
     found = opset_of(proto)
-    target = max(wanted or found, LOWEST_OPSET)
+    lowest = max(found, LOWEST_OPSET)
+    target = lowest if wanted is None else wanted
     newest = onnx.defs.onnx_opset_version()
-    if max(found, target) > newest:
-        raise ModelError(
-            "opset", f"opset {max(found, target)} is newer than the installed onnx ({newest})"
-        )
-    if target < found:
+    if max(lowest, target) > newest:
         raise ModelError(
             "opset",
-            f"`{name}` has opset {found}; it can be raised, not lowered to {target}",
-            "leave out --opset",
+            f"opset {max(lowest, target)} is newer than the installed onnx knows ({newest})",
+            "install a newer onnx",
+        )
+    if target < lowest:
+        raise ModelError(
+            "opset",
+            f"`{name}` has opset {found}, and cannot be brought to {target}",
+            f"give --opset {lowest} or more, or leave it out",
         )
     if target == found:
         return proto
@@ -437,6 +440,8 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         reason = error.strerror or type(error).__name__
+        if isinstance(error, FileExistsError | NotADirectoryError):
+            reason = "a part of the path is not a folder"
         raise OutputError(
             "not-writable",
             f"cannot write `{path}`: {reason}",

@@ -78,15 +78,8 @@ class Plan:
         Raises:
             UnsupportedModelError: naming the first node, its reason, and how many more.
         """
-        if not self.unsupported:
-            return
-        first, *others = self.unsupported
-        more = f" (and {len(others)} more)" if others else ""
-        raise UnsupportedModelError(
-            "unsupported-operator",
-            f"`{first.op}` at node `{first.node}`: {first.reason}{more}",
-            "`fg-onnx inspect MODEL` lists all such nodes; `fg-onnx ops` the operators that work",
-        )
+        if self.unsupported:
+            raise _unsupported(self.unsupported[0], len(self.unsupported) - 1)
 
 
 def make_plan(
@@ -124,7 +117,9 @@ def make_plan(
     active = active_tensors(graph, x, y, frozenset(ZERO))
     if y.name not in active:
         raise UnsupportedModelError(
-            "no-path", f"the output `{y.name}` does not depend on the input `{x.name}`"
+            "no-path",
+            f"the output `{y.name}` does not depend on the input `{x.name}`",
+            "name another tensor with --output",
         )
     nodes = active_nodes(graph, active)
     unsupported = [
@@ -186,12 +181,45 @@ def _explained_output(
         fits = is_float(output) and output.shape is not None and len(output.shape) > 1
         if fits and output.name in dependent:
             return *_before_softmax(output), output.name
+    _blame_operator(graph, x)
     described = ", ".join(f"{t.name}: {t.dtype} {t.shape}" for t in graph.outputs)
     raise UnsupportedModelError(
         "no-output",
         f"no output fits: one row of float scores per image that depends on `{x.name}` is needed "
         f"(there is {described})",
         "name a float tensor with --output",
+    )
+
+
+def _blame_operator(graph: gs.Graph, x: gs.Tensor) -> None:
+    """Name the operator that takes what depends on ``x`` out of reach, if there is one.
+
+    Integers do not pass a cotangent on, so the operators of an int8 model are beyond the active
+    tensors; it is they, and not the output, that stand in the way. A QuantizeLinear is only the
+    door to them: what lies behind it tells more.
+    """
+    reached = {x.name}
+    blocking = []
+    for node in graph.nodes:
+        answer, reason = status(node.op, node.domain)
+        if answer == "zero" or not any(tensor.name in reached for tensor in node.inputs):
+            continue
+        reached.update(tensor.name for tensor in node.outputs if tensor.name)
+        if answer != "rule":
+            blocking.append(Unsupported(node.op, node_name(node), reason))
+    if blocking:
+        behind = [found for found in blocking if found.op != "QuantizeLinear"]
+        raise _unsupported((behind or blocking)[0], len(blocking) - 1)
+
+
+def _unsupported(first: Unsupported, others: int = 0) -> UnsupportedModelError:
+    more = f" (and {others} more)" if others else ""
+    return UnsupportedModelError(
+        "unsupported-operator",
+        f"`{first.op}` at `{first.node}`: {first.reason}{more}",
+        "`fg-onnx inspect MODEL` lists all such nodes; `fg-onnx ops` the operators that work",
+        op=first.op,
+        node=first.node,
     )
 
 

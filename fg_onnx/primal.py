@@ -104,6 +104,7 @@ class Primal:
         return UnsupportedModelError(
             "refused-node",
             f"`{self.op_type}` at `{self.name}`: {reason}",
+            "export the model so that this node is not needed, or has another form",
             op=self.op_type,
             node=self.name,
         )

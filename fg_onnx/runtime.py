@@ -54,7 +54,9 @@ def open_session(
         return ort.InferenceSession(model, options, providers=wanted)
     except Exception as error:  # the runtime raises a class of its own for every status code
         raise ModelError(
-            "runtime-refuses", f"ONNX Runtime does not load the model: {_first_line(error)}"
+            "runtime-refuses",
+            f"ONNX Runtime does not load the model: {_first_line(error)}",
+            "a newer onnxruntime, or an export with an older opset, may help",
         ) from error
 
 
@@ -69,7 +71,11 @@ def run_once(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> list[np
     try:
         outputs: list[np.ndarray] = session.run(None, dict(feeds))
     except Exception as error:
-        raise ModelError("run-fails", f"the model does not run: {_first_line(error)}") from error
+        raise ModelError(
+            "run-fails",
+            f"the model does not run: {_first_line(error)}",
+            "does the source model run in ONNX Runtime?",
+        ) from error
     return outputs
 
 

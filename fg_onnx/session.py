@@ -143,7 +143,11 @@ class Session:
         fed = dict(feeds or {})
         if self.manifest.seed:
             if seed is None:
-                raise InputError("no-seed", "the model was instrumented with --seed: give a seed")
+                raise InputError(
+                    "no-seed",
+                    "the model was instrumented with --seed and got none",
+                    "give a cotangent in the shape of the explained output",
+                )
             fed[manifest.SEED] = np.asarray(seed, dtype=images.dtype)
         elif seed is not None:
             raise InputError(
@@ -242,6 +246,7 @@ class Session:
             raise InputError(
                 "run-fails",
                 f"the model does not run on this input: {str(error).strip().splitlines()[0]}",
+                "does it have further inputs to be fed?",
             ) from error
         return found
 

@@ -8,6 +8,7 @@ import onnx_graphsurgeon as gs
 from fg_onnx.emit import Emitter
 from fg_onnx.primal import Primal
 from fg_onnx.vjps.convolution import scatter_windows
+from fg_onnx.vjps.reduction import count
 from fg_onnx.vjps.table import Cotangents, vjp
 from fg_onnx.vjps.windows import Window, window
 
@@ -15,8 +16,8 @@ from fg_onnx.vjps.windows import Window, window
 @vjp("GlobalAveragePool", axes="channels-first")
 def global_average_pool(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     """ct / (H W) at every position."""
-    sizes = p.sizes(p.x, range(2, len(p.shape(p.x))))
-    return (op.Expand(op.Div(ct, float(np.prod(sizes))), op.shape(p.x)),)
+    spatial = list(range(2, len(p.shape(p.x))))
+    return (op.Expand(op.Div(ct, count(op, p, spatial)), op.shape(p.x)),)
 
 
 @vjp("AveragePool", axes="channels-first")
@@ -74,8 +75,8 @@ def _divisor(p: Primal, w: Window) -> np.ndarray:
         )
     ]
     grid = np.ones([1] * w.rank)
-    for axis, count in enumerate(counts):
-        grid = grid * count.reshape([-1 if i == axis else 1 for i in range(w.rank)])
+    for axis, along in enumerate(counts):
+        grid = grid * along.reshape([-1 if i == axis else 1 for i in range(w.rank)])
     return np.asarray(grid[None, None])
 
 

@@ -6,7 +6,7 @@ import math
 
 import onnx_graphsurgeon as gs
 
-from fg_onnx.emit import Emitter
+from fg_onnx.emit import Emitter, is_static
 from fg_onnx.primal import Primal
 from fg_onnx.vjps.table import Cotangents, implicit, vjp
 
@@ -29,15 +29,23 @@ def _unreduced(op: Emitter, p: Primal, ct: gs.Tensor, axes: list[int]) -> gs.Ten
     return op.Unsqueeze(ct, axes=axes)
 
 
-def _count(p: Primal, axes: list[int]) -> float:
-    return float(math.prod(p.sizes(p.x, axes)))
+def count(op: Emitter, p: Primal, axes: list[int]) -> float | gs.Tensor:
+    """How many positions of x lie along the axes: a number, or [1] at run time."""
+    shape = p.shape(p.x)
+    if is_static([shape[axis] for axis in axes]):
+        return float(math.prod(p.sizes(p.x, axes)))
+    sizes = op.mask(op.Shape(p.x), p.x)
+    total = op.Slice(sizes, [axes[0]], [axes[0] + 1], [0])
+    for axis in axes[1:]:
+        total = op.Mul(total, op.Slice(sizes, [axis], [axis + 1], [0]))
+    return total
 
 
 @vjp("ReduceMean")
 def reduce_mean(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     """ct / n at each of the n positions."""
     axes = reduced_axes(p)
-    share = op.Div(_unreduced(op, p, ct, axes), _count(p, axes))
+    share = op.Div(_unreduced(op, p, ct, axes), count(op, p, axes))
     return op.Expand(share, op.shape(p.x)), None
 
 
