@@ -11,9 +11,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import onnx
-from fg_onnx.cli import app
 from onnx import numpy_helper
 from typer.testing import CliRunner
+
+from fg_onnx.cli import app
 
 FASHION = Path(__file__).parents[1] / "sample_models" / "fashion"
 FASHION_VGG = FASHION.parent / "fashion_vgg.onnx"

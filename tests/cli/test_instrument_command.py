@@ -5,9 +5,9 @@ from __future__ import annotations
 import onnx
 import pytest
 from commands import FASHION, FASHION_VGG, fg, fg_process, write_model
-from fg_onnx.cli.instrument import default_place
 
 from fg_onnx import manifest
+from fg_onnx.cli.instrument import default_place
 from sample_models import tiny
 
 

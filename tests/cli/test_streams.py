@@ -10,9 +10,9 @@ import sys
 import pytest
 import typer
 from commands import FASHION_VGG, fg, fg_process
-from fg_onnx.cli.console import reported, to_json
 
 import fg_onnx
+from fg_onnx.cli.console import reported, to_json
 from fg_onnx.errors import ModelError
 from fg_onnx.manifest import EMITS
 from fg_onnx.preprocess import PRESETS
