@@ -97,13 +97,13 @@ elementwise("HardSigmoid", _hard_sigmoid, "ct * alpha * [0 < y < 1]")
 
 
 def _hard_swish(op: Emitter, p: Primal) -> gs.Tensor:
-    # y = x h with h = hardsigmoid(x), so y' = h + x h', and h' = 1/6 for |x| <= 3.
-    inside = op.mask(op.LessOrEqual(op.Abs(p.x), 3.0), p.x)
+    # y = x h with h = hardsigmoid(x), so y' = h + x h', and h' = 1/6 for |x| < 3.
+    inside = op.mask(op.Less(op.Abs(p.x), 3.0), p.x)
     hard = op.HardSigmoid(p.x, alpha=1.0 / 6.0, beta=0.5)
     return op.Add(hard, op.Mul(op.Mul(p.x, inside), 1.0 / 6.0))
 
 
-elementwise("HardSwish", _hard_swish, "ct * (h + x * [|x| <= 3] / 6), h = hardsigmoid(x)")
+elementwise("HardSwish", _hard_swish, "ct * (h + x * [|x| < 3] / 6), h = hardsigmoid(x)")
 
 
 def _swish(op: Emitter, p: Primal) -> gs.Tensor:

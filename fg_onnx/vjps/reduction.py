@@ -58,9 +58,11 @@ def reduce_sum(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
 
 @vjp("ReduceL2")
 def reduce_l2(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
-    """ct * x / y; homogeneous of degree 1."""
+    """ct * x / y, 0 where y = 0; homogeneous of degree 1."""
     axes = reduced_axes(p)
-    ratio = op.Div(_unreduced(op, p, ct, axes), _unreduced(op, p, p.y, axes))
+    y = _unreduced(op, p, p.y, axes)
+    above_0 = op.Add(y, op.mask(op.LessOrEqual(y, 0.0), y))  # where y is 0, so are all its x
+    ratio = op.Div(_unreduced(op, p, ct, axes), above_0)
     return op.Mul(p.x, ratio), None
 
 
