@@ -464,7 +464,15 @@ POOLING = [
         strides=[2, 2],
         pads=[1, 1, 1, 1],
     ),
+    exact(
+        "AveragePool",
+        Live((2, 2, 6, 6), dims=("N", 2, "H", "W")),
+        note="symbolic-tiles",
+        kernel_shape=[2, 2],
+        strides=[2, 2],
+    ),
     exact("GlobalAveragePool", live(2, 3, 4, 5), note="2-D"),
+    exact("GlobalAveragePool", Live((2, 3, 4, 5), dims=("N", 3, "H", "W")), note="symbolic-sizes"),
     exact("GlobalAveragePool", live(2, 3, 4), note="1-D", opset=NEWEST),
     exact("GlobalAveragePool", Live((2, 3, 2, 2, 3), dims=("N", 3, 2, 2, 3)), note="3-D-N"),
 ]  # fmt: skip
@@ -499,11 +507,16 @@ def _reductions(op_type: str, make: Any, operand: Any, axes_as_input: int) -> li
     ]
 
 
+_unsized = Live((2, 3, 4, 5), dims=("N", "C", "H", "W"))
+
 REDUCTION = [
     *_reductions("ReduceSum", exact, live, 13),
     *_reductions("ReduceMean", exact, live, 18),
     *_reductions("ReduceL2", curved, positive, 18),
     *_reductions("ReduceSumSquare", exact, live, 18),
+    exact("ReduceMean", _unsized, [-1, 2], note="symbolic-sizes", keepdims=0, opset=18),
+    exact("ReduceMean", _unsized, [1], note="symbolic-size", opset=NEWEST),
+    exact("ReduceSum", _unsized, [-1, 2], note="symbolic-sizes", keepdims=0),
     exact("ReduceSum", live(2, 3), note="noop", noop_with_empty_axes=1),
     exact("ReduceMean", live(2, 3), note="noop", noop_with_empty_axes=1, opset=18),
 ]

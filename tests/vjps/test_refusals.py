@@ -1,0 +1,54 @@
+"""What a rule cannot take, it refuses: naming the operator, the node and the reason."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fg_onnx.errors import UnsupportedModelError
+
+from .harness import Case, Fed, Live, Operand, emit_vjp
+
+IMAGE = Live((1, 2, 5, 5))
+
+
+def case(op_type: str, *operands: Operand, **attrs: Any) -> Case:
+    outputs = attrs.pop("outputs", 1)
+    return Case(op_type, operands, attrs, outputs=outputs, used=(0,), opset=attrs.pop("opset", 17))
+
+
+REFUSED = {
+    "the slope depends": case("PRelu", Live((2, 3)), Live((3,))),
+    "its bounds depend": case("Clip", Live((2, 3)), Live(())),
+    "its exponent is computed": case("Pow", Live((2, 3)), Fed(np.ones(3))),
+    "its weight or bias depends": case("Conv", IMAGE, Live((3, 2, 3, 3))),
+    "its indices are computed": case("Gather", Live((2, 3)), Fed(np.array([0, 1]))),
+    "its indices have more": case("Gather", Live((2, 3)), np.array([[0, 1]])),
+    "mode `reflect`": case("Pad", Live((2, 3)), [0, 1, 0, 1], mode="reflect"),
+    "an operand is a vector": case("MatMul", Live((2, 3)), np.ones(3)),
+    "its operand `u1` is computed at run time": case(
+        "Pad", Live((2, 3)), Fed(np.array([0, 1, 0, 1]))
+    ),
+    "its output_padding reaches": case(
+        "ConvTranspose", IMAGE, np.ones((2, 1, 3, 3)), dilations=[2, 2], output_padding=[1, 1]
+    ),
+    "auto_pad and output_shape": case(
+        "ConvTranspose", IMAGE, np.ones((2, 1, 3, 3)), auto_pad="SAME_UPPER"
+    ),
+    "it is in training mode": case(
+        "Dropout", Live((2, 3)), 0.5, np.array(True), opset=17, outputs=2
+    ),
+    "its parameters depend": case(
+        "BatchNormalization", IMAGE, Live((2,)), np.ones(2), np.ones(2), np.ones(2)
+    ),
+}
+
+
+@pytest.mark.parametrize(("reason", "refused"), REFUSED.items(), ids=REFUSED)
+def test_refused(reason: str, refused: Case) -> None:
+    with pytest.raises(UnsupportedModelError) as caught:
+        emit_vjp(refused)
+    assert f"`{refused.op_type}` at `node`" in caught.value.message
+    assert reason in caught.value.message
