@@ -90,7 +90,10 @@ def _moved(node: gs.Node, values: list[np.ndarray]) -> Partial:
         return _same_kind(first[start:stop:step])
     if node.op == "Concat":
         return _tidy([entry for value in values for entry in value.reshape(-1)])
-    if node.op in ("Unsqueeze", "Identity", "Cast") and first.ndim <= 1:
+    keeps = node.op in ("Unsqueeze", "Identity") or (
+        node.op == "Cast" and node.attrs["to"] == onnx.TensorProto.INT64
+    )
+    if keeps and first.ndim <= 1:
         return first.reshape(-1) if node.op == "Unsqueeze" else first
     if node.op == "Squeeze":
         return first.reshape(())
