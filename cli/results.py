@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fg_onnx import Attribution, render
+from fg_onnx.files import replacing
 from fg_onnx.images import Image
-from fg_onnx.model import replacing
 
 from .console import to_json
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import onnx
 
-from fg_onnx import manifest, model
+from fg_onnx import manifest, model, working
 from fg_onnx._version import __version__
 from fg_onnx.adjoint import append_adjoint
 from fg_onnx.emit import Emitter
@@ -106,8 +106,8 @@ def instrument(
     explained = Explained(plan.x, plan.layout, seeding, adjoint.input_gradient)
     publish(op, explained, sites, terms, STYLES[psi], emit)
 
-    model.drop_unused(plan.graph)
-    proto = model.to_proto(plan.graph, plan.proto, outputs)
+    working.drop_unused(plan.graph)
+    proto = working.to_proto(plan.graph, plan.proto, outputs)
     loosen_target(proto)
     found = Manifest(
         tool_version=__version__,

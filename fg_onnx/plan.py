@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import onnx
 import onnx_graphsurgeon as gs
 
-from fg_onnx import manifest, model
+from fg_onnx import manifest, model, working
 from fg_onnx.composites import recognise
 from fg_onnx.errors import FgOnnxError, UnsupportedModelError
 from fg_onnx.layout import Layout, Layouts
@@ -110,7 +110,7 @@ def make_plan(
             "give the source model; `fg-onnx explain` takes either",
         )
     proto = model.normalise(source, opset)
-    graph = model.to_graph(proto)
+    graph = working.to_graph(proto)
     version = model.opset_of(proto)
     x = _explained_input(graph, input)
     y, reason, ranking = _explained_output(graph, x, output)

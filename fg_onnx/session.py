@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from fg_onnx import manifest
 from fg_onnx.errors import InputError, UnsupportedModelError
+from fg_onnx.files import existing
 from fg_onnx.instrumentation import Instrumented
 from fg_onnx.manifest import Manifest
-from fg_onnx.model import existing
 from fg_onnx.runtime import onnxruntime, open_session
 
 Array = npt.NDArray[Any]

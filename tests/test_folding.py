@@ -9,7 +9,7 @@ import pytest
 from conftest import noise, run
 from onnx import numpy_helper
 
-from fg_onnx import instrument
+from fg_onnx import instrument, working
 from fg_onnx import model as models
 
 
@@ -19,7 +19,7 @@ def folded(body, inputs="float[N,3,10,12] x", outputs="y", opset=17):
     proto = onnx.parser.parse_model(
         f'<ir_version: 8, opset_import: ["": {opset}]> net ({inputs}) => ({declared}) {{{body}}}'
     )
-    return models.to_graph(proto).cleanup()
+    return working.to_graph(proto).cleanup()
 
 
 def operators(graph):
@@ -170,7 +170,7 @@ def test_same_padding_of_a_symbolic_batch(size):
     for name, shape in {"w": (4, 3, 3, 3), "b": (4,)}.items():
         weight = draws.standard_normal(shape).astype(np.float32)
         proto.graph.initializer.append(numpy_helper.from_array(weight, name))
-    graph = models.to_graph(proto).cleanup()
+    graph = working.to_graph(proto).cleanup()
     assert operators(graph) == ["Pad", "Conv", "Relu", "GlobalAveragePool", "Flatten"]
     (pad,) = (node for node in graph.nodes if node.op == "Pad")
     begin = {9: 1, 10: 0}[size]
@@ -191,7 +191,7 @@ def test_same_padding_of_a_symbolic_batch(size):
 def test_folding_leaves_the_outputs_as_they_are(samples, name):
     sample = samples[name]
     source = sample.model
-    graph = models.to_graph(models.normalise(models.read(source)))
-    again = models.to_proto(graph.cleanup(), source, len(graph.outputs))
+    graph = working.to_graph(models.normalise(models.read(source)))
+    again = working.to_proto(graph.cleanup(), source, len(graph.outputs))
     for output, value in run(source, sample.feeds, optimise=False).items():
         np.testing.assert_array_equal(run(again, sample.feeds, optimise=False)[output], value)

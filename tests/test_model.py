@@ -11,6 +11,7 @@ import pytest
 from conftest import FASHION, run
 from onnx import helper
 
+from fg_onnx import files, working
 from fg_onnx import model as models
 from fg_onnx.errors import ModelError, OutputError
 
@@ -79,7 +80,7 @@ def test_a_model_that_does_not_check(body):
 
 def test_the_source_is_never_changed(sample):
     before = sample.model.SerializeToString()
-    models.to_graph(models.normalise(models.read(sample.model), 18))
+    working.to_graph(models.normalise(models.read(sample.model), 18))
     assert sample.model.SerializeToString() == before
 
 
@@ -142,7 +143,7 @@ def test_an_operator_that_cannot_be_raised(samples, monkeypatch):
 def test_listed_initializers_of_old_models_are_no_inputs(samples):
     source = samples["old_opset"].model
     assert len(source.graph.input) > 1
-    graph = models.to_graph(models.normalise(models.read(source)))
+    graph = working.to_graph(models.normalise(models.read(source)))
     assert [tensor.name for tensor in graph.inputs] == ["x"]
 
 
@@ -157,7 +158,7 @@ def test_listed_initializers_of_old_models_are_no_inputs(samples):
     ],
 )
 def test_constant_nodes_of_every_kind_become_constants(attribute, expected):
-    graph = models.to_graph(
+    graph = working.to_graph(
         parsed(f"c = Constant <{attribute}> () f = CastLike (c, x) y = Relu (x)")
     )
     values = graph.tensors()["c"].values
@@ -166,7 +167,7 @@ def test_constant_nodes_of_every_kind_become_constants(attribute, expected):
 
 
 def test_shapes_are_inferred_with_the_batch_s_own_name(samples):
-    graph = models.to_graph(samples["residual"].model)
+    graph = working.to_graph(samples["residual"].model)
     tensors = graph.tensors()
     assert tensors["c1"].shape == ["N", 6, 16, 16]
     assert tensors["features"].shape == ["N", 6]
@@ -175,8 +176,8 @@ def test_shapes_are_inferred_with_the_batch_s_own_name(samples):
 
 def test_declared_shapes_are_given_back_as_they_were():
     source = parsed("y = Relu (x)", "float[batch,3,h,w] x", "float[batch,3,h,w] y")
-    graph = models.to_graph(source)
-    again = models.to_proto(graph, source, 1)
+    graph = working.to_graph(source)
+    again = working.to_proto(graph, source, 1)
     assert again.graph.input == source.graph.input
     assert again.graph.output == source.graph.output
 
@@ -223,7 +224,7 @@ def test_nothing_is_left_half_written(tmp_path, failure):
     path.write_text("old")
 
     def fail():
-        with models.replacing(path) as temporary:
+        with files.replacing(path) as temporary:
             temporary.write_text("half")
             raise failure
 

@@ -28,7 +28,7 @@ import onnxruntime
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from fg_onnx import model
+from fg_onnx import model, working
 from fg_onnx.adjoint import Adjoint, Pullback, append_adjoint
 from fg_onnx.composites import recognise
 from fg_onnx.emit import Emitter
@@ -219,7 +219,7 @@ def _typed(value: Any, dtype: Any) -> np.ndarray:
 def emit_vjp(case: Case, *, freeze: bool = True, dtype: Any = np.float64) -> Emitted:
     """The node with its VJP, by the steps that instrumenting takes; biases promoted or frozen."""
     proto = forward_model(case, dtype)
-    graph = model.to_graph(proto)
+    graph = working.to_graph(proto)
     (node,) = graph.nodes
     active = frozenset(case.live) | {node.outputs[k].name for k in case.used_outputs}
     p = primal(node, case.opset, active)
@@ -251,7 +251,7 @@ def _with_vjp(
         for index, (minus, _) in enumerate(term.minus):
             publish(graph, minus, f"minus/{index}")
     promoted = {t.name: tuple(t.shape) for t in graph.inputs if t.name.startswith("fg_bias/")}
-    return Emitted(model.to_proto(graph.cleanup(), proto, case.outputs), site, promoted)
+    return Emitted(working.to_proto(graph.cleanup(), proto, case.outputs), site, promoted)
 
 
 def _cotangent(graph: gs.Graph, index: int, like: gs.Tensor) -> gs.Tensor:
@@ -439,7 +439,7 @@ class Walked:
 
 def walk(proto: onnx.ModelProto) -> Walked:
     """The adjoint from a graph's first output to its first input, with the terms of its sites."""
-    graph, opset = model.to_graph(proto), model.opset_of(proto)
+    graph, opset = working.to_graph(proto), model.opset_of(proto)
     x, y = graph.inputs[0], graph.outputs[0]
     active = active_tensors(graph, x, y, frozenset(ZERO))
     primals = recognise([primal(node, opset, active) for node in active_nodes(graph, active)])
@@ -455,4 +455,4 @@ def walk(proto: onnx.ModelProto) -> Walked:
     for site in sites:
         term = site_term(op, site, adjoint.pullbacks[site.site.tensor])
         publish(graph, term.product(op), f"term/{site.site.name}")
-    return Walked(model.to_proto(graph.cleanup(), proto, count), adjoint, sites)
+    return Walked(working.to_proto(graph.cleanup(), proto, count), adjoint, sites)

@@ -1,0 +1,68 @@
+"""Files: read whole, and replaced whole."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from fg_onnx.errors import ModelError, OutputError
+
+
+def existing(path: str | os.PathLike[str]) -> Path:
+    """The path, if it can be read.
+
+    Raises:
+        ModelError: there is no such file, or it cannot be read.
+    """
+    read_bytes(Path(path), 1)
+    return Path(path)
+
+
+def read_bytes(path: Path, most: int = -1) -> bytes:
+    """The first bytes of a file; all of them by default.
+
+    Raises:
+        ModelError: there is no such file, or it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(most)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ModelError(
+            "unreadable", f"cannot read `{path}`: {reason}", "give the path of an .onnx file"
+        ) from error
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path that takes the place of ``path`` if all goes well.
+
+    Raises:
+        OutputError: the place cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            umask = os.umask(0)
+            os.umask(umask)
+            temporary.chmod(0o666 & ~umask)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        if isinstance(error, FileExistsError | NotADirectoryError):
+            reason = "a part of the path is not a folder"
+        raise OutputError(
+            "not-writable",
+            f"cannot write `{path}`: {reason}",
+            "choose another place with -o",
+        ) from error

@@ -1,0 +1,165 @@
+"""The working copy of a model: a GraphSurgeon graph that knows what can be known of its shapes.
+
+GraphSurgeon drops a model's metadata, versions and doc strings; `to_proto` gives them back.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+from onnx import shape_inference
+from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
+
+from fg_onnx.folding import fold_shapes
+from fg_onnx.model import LOWEST_IR, MOST_SEEN, model_of, opset_of
+
+_PLAIN_CONSTANTS = {
+    "value_float": np.float32,
+    "value_floats": np.float32,
+    "value_int": np.int64,
+    "value_ints": np.int64,
+}
+
+
+def to_graph(proto: onnx.ModelProto) -> gs.Graph:
+    """The graph with all shapes that can be known, shape arithmetic folded; a working copy."""
+    graph = gs.import_onnx(proto)
+    _constants_from_nodes(graph)
+    _infer_shapes(graph, proto)
+    while fold_shapes(graph, opset_of(proto)):
+        _infer_shapes(graph, proto)
+    return graph
+
+
+def _constants_from_nodes(graph: gs.Graph) -> None:
+    """Make Constant nodes constants, and let those who read a constant's alias read it itself."""
+    kept = {id(tensor) for tensor in graph.outputs}
+    for node in graph.nodes:
+        value = _constant_value(node) if node.op == "Constant" else None
+        if value is not None:
+            (result,) = node.outputs
+            node.outputs.clear()
+            result.to_constant(value)
+        elif (
+            node.op == "Identity"
+            and isinstance(node.inputs[0], gs.Constant)
+            and id(node.outputs[0]) not in kept
+        ):
+            (alias,) = node.outputs
+            for reader in list(alias.outputs):
+                for index, tensor in enumerate(reader.inputs):
+                    if tensor is alias:
+                        reader.inputs[index] = node.inputs[0]
+            node.outputs.clear()
+    graph.nodes = [node for node in graph.nodes if node.outputs]
+
+
+def _constant_value(node: gs.Node) -> np.ndarray | None:
+    ((attribute, value),) = node.attrs.items()
+    if attribute == "value":
+        return np.asarray(value.values)
+    kind = _PLAIN_CONSTANTS.get(attribute)
+    return None if kind is None else np.asarray(value, dtype=kind)
+
+
+def _infer_shapes(graph: gs.Graph, proto: onnx.ModelProto) -> None:
+    """Fill in types and shapes; those inferred before are not built upon, being vaguer."""
+    inferred = shape_inference.infer_shapes(_skeleton_of(graph, proto), data_prop=True)
+    tensors = graph.tensors()
+    for value in [*inferred.graph.value_info, *inferred.graph.output]:
+        tensor = tensors.get(value.name)
+        if not isinstance(tensor, gs.Variable) or not value.type.HasField("tensor_type"):
+            continue
+        kind = value.type.tensor_type
+        if kind.elem_type and tensor.dtype is None:
+            tensor.dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
+        if kind.HasField("shape"):
+            tensor.shape = _sharper([_dim(dim) for dim in kind.shape.dim], tensor.shape)
+
+
+def _sharper(
+    new: list[int | str | None], old: list[int | str | None] | None
+) -> list[int | str | None]:
+    """The inferred dimensions, and what the source declared where it says more."""
+    if old is None or len(old) != len(new):
+        return new
+    return [
+        b if isinstance(b, int) and not isinstance(a, int) else a
+        for a, b in zip(new, old, strict=True)
+    ]
+
+
+def _dim(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
+    if dim.HasField("dim_value"):
+        return int(dim.dim_value)
+    return str(dim.dim_param) if dim.dim_param else None
+
+
+def _skeleton_of(graph: gs.Graph, proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The same of a working copy, in its present state."""
+    exporter = OnnxExporter()
+    skeleton = onnx.GraphProto(name=proto.graph.name or "graph")
+    skeleton.node.extend(exporter.export_node(node) for node in graph.nodes)
+    skeleton.input.extend(proto.graph.input)
+    skeleton.output.extend(proto.graph.output)
+    listed = {value.name for value in skeleton.input}
+    for tensor in graph.tensors().values():
+        if not isinstance(tensor, gs.Constant):
+            continue
+        if np.prod(tensor.shape, dtype=np.int64) <= MOST_SEEN:
+            skeleton.initializer.append(exporter.export_tensor_proto(tensor))
+        elif tensor.name not in listed:
+            skeleton.input.append(exporter.export_value_info_proto(tensor, do_type_check=False))
+    return model_of(skeleton, proto)
+
+
+def drop_unused(graph: gs.Graph) -> None:
+    """Remove the nodes that no output needs, in time linear in their number.
+
+    Changes the graph, whose nodes are in topological order.
+    """
+    needed = {tensor.name for tensor in graph.outputs}
+    kept = []
+    for node in reversed(graph.nodes):
+        if not any(tensor.name in needed for tensor in node.outputs):
+            continue
+        kept.append(node)
+        inner = (n for subgraph in node.subgraphs(recursive=True) for n in subgraph.nodes)
+        for reader in (node, *inner):
+            needed.update(tensor.name for tensor in reader.inputs if tensor.name)
+        for subgraph in node.subgraphs(recursive=True):
+            needed.update(tensor.name for tensor in subgraph.outputs)
+    graph.nodes = kept[::-1]
+
+
+def to_proto(graph: gs.Graph, like: onnx.ModelProto, keep_outputs: int) -> onnx.ModelProto:
+    """The graph as a model that says of itself all that ``like`` does.
+
+    The first ``keep_outputs`` outputs are declared as in ``like``, and so are its inputs.
+    """
+    result: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
+    declared = {value.name: value for value in [*like.graph.input, *like.graph.output]}
+    for values in (result.graph.input, result.graph.output[:keep_outputs]):
+        for value in values:
+            if value.name in declared:
+                value.CopyFrom(declared[value.name])
+    noted = {
+        node.output[0]: node for node in like.graph.node if node.doc_string or node.metadata_props
+    }
+    for node in result.graph.node:
+        if node.output[0] in noted:
+            node.doc_string = noted[node.output[0]].doc_string
+            node.metadata_props.extend(noted[node.output[0]].metadata_props)
+    result.graph.name = like.graph.name or "graph"
+    result.graph.doc_string = like.graph.doc_string
+    result.graph.metadata_props.extend(like.graph.metadata_props)
+    result.graph.quantization_annotation.extend(like.graph.quantization_annotation)
+    result.ir_version = max(like.ir_version, LOWEST_IR)
+    for field in ("producer_name", "producer_version", "domain", "model_version", "doc_string"):
+        setattr(result, field, getattr(like, field))
+    for field in ("opset_import", "metadata_props", "training_info"):
+        entries = getattr(result, field)
+        del entries[:]
+        entries.extend(getattr(like, field))
+    return result
