@@ -11,7 +11,7 @@ from collections import Counter
 import numpy as np
 import onnx
 import pytest
-from conftest import run
+from conftest import GIVEN, run
 from onnx import numpy_helper
 
 from fg_onnx import Session
@@ -21,8 +21,6 @@ from fg_onnx.session import completeness_residual
 # The project's own bound. The residual is relative to the sum of magnitudes, so that it measures
 # rounding: measured 2e-8 to 3e-6 (vgg11_bn, whose first Linear adds 25088 products).
 COMPLETE = 1e-5
-
-GIVEN = 7
 
 # Beyond the biases. A SiLU or HardSwish is one site, although exporters write the former as two
 # nodes; a gate is a Sigmoid or HardSigmoid and the product of two actives.
@@ -79,14 +77,14 @@ def test_any_seed_is_complete(sample):
 
 
 def test_every_export_is_complete(net):
-    for attribution in (net.explained, net.session.explain(net.images, GIVEN)):
+    for attribution in (net.explained["predicted"], net.explained["given"]):
         print(attribution.targets, attribution.residual)  # to be seen with -rP
         assert_complete(attribution)
     assert (attribution.targets == GIVEN).all()
 
 
 def test_sites_of_every_export(net):
-    found = Counter((site.kind, site.op) for site in net.session.manifest.sites)
+    found = Counter((site.kind, site.op) for site in net.explained["last"].manifest.sites)
     implicit = {op: count for (kind, op), count in found.items() if kind == "implicit"}
     assert implicit == IMPLICIT.get(net.name, {})
     assert found["bias", "Conv"] + found["bias", "Gemm"] == BIASES[net.name]
@@ -95,7 +93,7 @@ def test_sites_of_every_export(net):
         BIASES[net.name] + BATCHNORMS.get(net.name, 0) + sum(implicit.values())
     )
     gates = sum(implicit.get(op, 0) for op in ("Sigmoid", "HardSigmoid"))
-    flat = {site.name for site in net.session.manifest.sites if not site.spatial}
+    flat = {site.name for site in net.explained["last"].manifest.sites if not site.spatial}
     linear = BIASES[net.name] - found["bias", "Conv"]
     assert len(flat) == linear + (net.name == "mobilenet_v3_small")  # its last HardSwish is flat
     assert implicit.get("Mul", 0) == gates

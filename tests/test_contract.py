@@ -630,15 +630,14 @@ def test_every_export_checks_and_keeps_its_outputs(net):
     ] * len(model.graph.output)
     del source, model
     images = {"image": net.images}
-    found = net.explained.outputs["logits"]
+    found = net.explained["predicted"].outputs["logits"]
     close(found, run(net.path, images)["logits"])
 
 
 def test_every_export_explains_a_batch_as_it_does_single_images(net):
     # A batch may take other kernels, whose rounding moves a ReLU across 0 now and then: so scores,
     # which are continuous, at rounding, and contributions at 1e-3 of the largest.
-    last = net.session.explain(net.images[-1:])
-    together = net.explained
+    last, together = net.explained["last"], net.explained["predicted"]
     close(last.scores, together.scores[-1:])
     close(last.contributions[0], together.contributions[-1], 1e-3)
     close(last.saliency[0], together.saliency[-1], 1e-3)

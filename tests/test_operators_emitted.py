@@ -43,7 +43,10 @@ def attributes(node):
 
 
 def traps(model):
-    """Every emitted node that some device cannot take, and why."""
+    """Every emitted node that some device cannot take, and why; drops the model's weights."""
+    for weight in model.graph.initializer:
+        if len(weight.raw_data) > 10_000:  # shape inference would copy them
+            weight.ClearField("raw_data")
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     types = {
         value.name: value.type.tensor_type.elem_type
