@@ -118,14 +118,17 @@ def _reference(op: Emitter, channels: Channels) -> Layer:
 
 
 def _paper(op: Emitter, channels: Channels) -> Layer:
+    # The minimum is taken off each channel at full size: a flat channel is divided by eps, which
+    # would make the rounding of a sum over channels the largest thing in the map.
     magnitude = _magnitude(op, channels)
-    each = _channel_extremes(op, magnitude)
-    scale = op.Reciprocal(op.Add(op.Sub(each.high, each.low), EPSILON))
-    row = scale if magnitude.weight is None else op.Mul(scale, magnitude.weight)
-    layer = _contract(op, magnitude, magnitude.values, op.Unsqueeze(row, axes=[1]))
-    low = op.ReduceSum(op.Mul(each.low, scale), axes=[1], keepdims=1)
-    lifted = op.Sub(layer.total, op.Unsqueeze(low, axes=[2, 3]))
-    return Layer(lifted, None, channels.count, channels.size)
+    low = op.ReduceMin(magnitude.values, axes=[2, 3], keepdims=1)
+    lifted = op.Sub(magnitude.values, low)
+    span = op.ReduceMax(lifted, axes=[2, 3], keepdims=0)
+    if magnitude.weight is None:
+        row = op.Reciprocal(op.Add(span, EPSILON))
+    else:
+        row = op.Div(magnitude.weight, op.Add(op.Mul(span, magnitude.weight), EPSILON))
+    return _contract(op, magnitude, lifted, op.Unsqueeze(row, axes=[1]))
 
 
 def _abs(op: Emitter, channels: Channels) -> Layer:
@@ -175,9 +178,12 @@ def rescaled(op: Emitter, layers: list[Layer]) -> gs.Tensor:
     low = _beside(op, [pair.low for pair in extremes])
     high = _beside(op, [pair.high for pair in extremes])
     counts = op.constant([[float(layer.count) for layer in layers]], totals.dtype)
-    span = op.Add(op.Sub(high, low), EPSILON)
+    span = op.Sub(high, low)
+    # A flat layer is 0 by definition; its sum is 0 up to rounding, which eps would blow up.
+    varies = op.mask(op.Greater(span, 0.0), totals)
+    scale = op.Div(varies, op.Add(span, EPSILON))
     lifted = op.Sub(totals, op.Unsqueeze(op.Mul(low, counts), axes=[2, 3]))
-    return op.Div(lifted, op.Unsqueeze(span, axes=[2, 3]))
+    return op.Mul(lifted, op.Unsqueeze(scale, axes=[2, 3]))
 
 
 def _beside(op: Emitter, tensors: list[gs.Tensor]) -> gs.Tensor:

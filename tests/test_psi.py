@@ -42,19 +42,6 @@ CLOSE = 1e-5
 BOUND = 1e-4
 
 
-# Known: these sums over channels lose digits where a range is far smaller than its values.
-CANCELS_BY_CHANNEL = pytest.mark.xfail(
-    reason="paper: flat channels are weighted by 1 / eps before their minimum is subtracted"
-)
-CANCELS_BY_LAYER = pytest.mark.xfail(
-    reason="a layer's minimum is subtracted from its sum: rounding of the sum is divided by eps"
-)
-
-
-def marked(marks):
-    return [pytest.param(style, marks=marks.get(style, ()), id=style) for style in STYLES]
-
-
 # --- the definitions --------------------------------------------------------------------------
 
 
@@ -205,7 +192,7 @@ def test_map_of_fashion_vgg(style):
     assert own_gap(session, images, target=[9, 0, 4]) <= CLOSE
 
 
-@pytest.mark.parametrize("style", marked({"paper": CANCELS_BY_CHANNEL}))
+@pytest.mark.parametrize("style", list(STYLES))
 @pytest.mark.parametrize("size", [(12, 20), (21, 9)], ids=str)
 def test_map_of_images_that_are_not_square(size, style):
     """Height and width are not mixed up; the second layer's strides differ too."""
@@ -242,7 +229,7 @@ def test_each_image_of_a_batch_is_rescaled_alone(name, style):
     assert own_gap(session, images) <= CLOSE
 
 
-@pytest.mark.parametrize("style", marked({"paper": CANCELS_BY_CHANNEL}))
+@pytest.mark.parametrize("style", list(STYLES))
 def test_layer_of_one_pixel(style):
     """A 1x1 grid behind global pooling: resized to a constant, whatever the coordinates."""
     nodes = """
@@ -337,13 +324,7 @@ def test_cotangent_of_zero_gives_a_map_of_zeros(style):
 
 @pytest.mark.parametrize(
     "style",
-    marked(
-        {
-            "reference": CANCELS_BY_LAYER,
-            "positive": CANCELS_BY_LAYER,
-            "paper": CANCELS_BY_CHANNEL,
-        }
-    ),
+    list(STYLES),
 )
 @pytest.mark.parametrize("scale", [1, 1e4], ids=str)
 def test_layer_of_one_value_everywhere(style, scale):
@@ -370,7 +351,7 @@ def test_layer_of_one_value_everywhere(style, scale):
     assert own_gap(session, images, seed=seed) <= BOUND
 
 
-@pytest.mark.parametrize("style", marked({"paper": CANCELS_BY_CHANNEL}))
+@pytest.mark.parametrize("style", list(STYLES))
 def test_channels_of_one_value_everywhere(style):
     """Behind global pooling, where a ReLU is open at every position, a channel's cotangent is flat.
 
