@@ -566,6 +566,31 @@ def test_an_opset_can_be_asked_for(sample, opset):
         close(found[name], value)
 
 
+def test_a_subtraction_in_the_graph_is_a_site_with_its_sign():
+    source = onnx.parser.parse_model("""
+        <ir_version: 8, opset_import: ["": 17]>
+        net (float[N,3,8,8] x) => (float[N,3] logits) {
+            mean = Constant <value = float[1,3,1,1] {0.5, 0.4, -0.3}> ()
+            std = Constant <value = float[1,3,1,1] {0.2, 0.3, 0.25}> ()
+            centred = Sub (x, mean)
+            scaled = Div (centred, std)
+            r = Relu (scaled)
+            p = GlobalAveragePool (r)
+            logits = Flatten (p)
+        }
+    """)
+    instrumented = instrument(source, emit=EMITS)
+    assert sites(instrumented) == [("centred", "bias", "Sub")]
+    mean = np.float32([0.5, 0.4, -0.3])
+    np.testing.assert_array_equal(np.ravel(default(instrumented.model, "fg_bias/centred")), mean)
+    feeds = {**noise(source), "fg_target": np.int64([1])}
+    found = run(instrumented.model, feeds)
+    on = feeds["x"][:, 1] > mean[1]
+    # f = mean over positions of relu((x - 0.4) / 0.3), so the bias-gradient is -0.4 / 0.3 / 64
+    close(found["fg_bias_gradient/centred"][:, 1], on * (-mean[1] / np.float32(0.3) / 64))
+    close(found["fg_contributions"].sum(1), found["fg_score"])
+
+
 def test_local_functions_are_inlined():
     source = onnx.parser.parse_model("""
         <ir_version: 8, opset_import: ["": 17, "local": 1]>
