@@ -7,8 +7,6 @@ as no importance at all, and so is a map that is the same everywhere.
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fg_onnx.errors import InputError, OutputError
+from fg_onnx.files import replacing
 
 Picture = npt.NDArray[np.uint8]
 Map = npt.NDArray[np.floating[Any]]
@@ -187,30 +186,14 @@ def write_png(path: str | Path, rgb: Picture) -> None:
     """Writes a picture, uint8 [H, W, 3], RGB. An existing file is replaced, whole or not at all.
 
     Raises:
-        OutputError: ``not-a-png-name``, or ``cannot-write`` where the folder does not allow it.
+        OutputError: ``not-a-png-name``, or ``not-writable`` where the folder does not allow it.
     """
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise OutputError("not-a-png-name", f"`{path}` does not end in .png", "only PNG is written")
     _, encoded = cv2.imencode(".png", np.ascontiguousarray(rgb[..., ::-1]))
-    # opened by name, not by `tempfile`, whose files only their owner may read
-    unfinished = path.with_name(f".{path.stem}.{os.getpid()}.tmp")
-    try:
-        unfinished.write_bytes(encoded.tobytes())
-        os.replace(unfinished, path)
-    except OSError as error:
-        _remove(unfinished)
-        raise OutputError(
-            "cannot-write",
-            f"`{path}` cannot be written: {error.strerror}",
-            f"check that the folder `{path.parent}` exists and can be written to",
-        ) from None
-
-
-def _remove(path: Path) -> None:
-    # where the folder itself is out of reach, that is reported already
-    with contextlib.suppress(OSError):
-        path.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_bytes(encoded.tobytes())
 
 
 # --- from numbers to colours --------------------------------------------------------------------

@@ -23,7 +23,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from sample_models.fetch import DebianPackage, fetch_debian, replacing, write_bytes
+from fg_onnx.files import replacing
+from sample_models.fetch import DebianPackage, fetch_debian, write_bytes
 from sample_models.torch_export import export_module
 
 DATA = DebianPackage(

@@ -14,12 +14,12 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fg_onnx.errors import InputError, OutputError
+from fg_onnx.files import replacing
 
 
 @dataclass(frozen=True)
@@ -58,31 +58,6 @@ def cache_dir() -> Path:
             "set FG_ONNX_CACHE to a folder that can be written",
         ) from error
     return folder
-
-
-@contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary name beside `path`; on success the file is moved to `path` in one step."""
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent
-        )
-    except OSError as error:
-        raise OutputError(
-            "not-writable",
-            f"{path} cannot be written: {error.strerror}",
-            "choose a folder that can be written",
-        ) from error
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: str | Path, data: bytes) -> Path:

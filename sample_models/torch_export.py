@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from sample_models.fetch import replacing
+from fg_onnx.files import replacing
 
 Exporter = Literal["torchscript", "dynamo"]
 

@@ -222,13 +222,13 @@ def test_only_png(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("path", ["missing/a.png", "file/a.png", "folder.png", "a" * 300 + ".png"])
+@pytest.mark.parametrize("path", ["file/a.png", "folder.png", "a" * 300 + ".png"])
 def test_where_nothing_can_be_written(tmp_path: Path, path: str) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(OutputError) as caught:
         write_png(tmp_path / path, np.zeros((1, 1, 3), np.uint8))
-    assert caught.value.code == "cannot-write"
+    assert caught.value.code == "not-writable"
     assert str(tmp_path / path) in caught.value.message
     assert sorted(os.listdir(tmp_path)) == ["file", "folder.png"]
 

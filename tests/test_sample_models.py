@@ -12,6 +12,7 @@ import onnxruntime as ort
 import pytest
 
 from fg_onnx.errors import FgOnnxError
+from fg_onnx.files import replacing
 from sample_models import fetch, labels, photos, tiny
 
 SAMPLES = Path(fetch.__file__).parent
@@ -145,7 +146,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     path = fetch.write_bytes(tmp_path / "model.onnx", b"old")
 
     def fail():
-        with fetch.replacing(path) as temporary:
+        with replacing(path) as temporary:
             temporary.write_bytes(b"half")
             raise ValueError("broken off")
 
