@@ -102,17 +102,6 @@ class Emitter:
                 self._names.add(name)
                 return name
 
-    def outputs(
-        self, op_type: str, inputs: Sequence[Operand], count: int, **attrs: Any
-    ) -> list[gs.Variable]:
-        """Append a node of several outputs; such nodes are not shared."""
-        operands = self._operands(op_type, inputs, attrs)
-        name = self.unique_name(op_type)
-        dtype = _output_dtype(op_type, operands, attrs)
-        results = [gs.Variable(f"{name}:{index}", dtype) for index in range(count)]
-        self.graph.nodes.append(gs.Node(op_type, name, attrs, operands, results))
-        return results
-
     def _append(
         self, op_type: str, inputs: Sequence[Operand], attrs: dict[str, Any]
     ) -> gs.Variable:
