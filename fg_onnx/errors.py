@@ -62,3 +62,8 @@ class OutputError(FgOnnxError):
 
 class RuntimeMissingError(FgOnnxError):
     """No ONNX Runtime is installed, or it lacks what was asked of it."""
+
+
+def first_line(error: Exception) -> str:
+    """The first line of another library's message, or the error's class where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -13,7 +13,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import external_data_helper, inliner, version_converter
 
-from fg_onnx.errors import ModelError
+from fg_onnx.errors import ModelError, first_line
 from fg_onnx.files import read_bytes, replacing
 from fg_onnx.runtime import run_once
 
@@ -89,7 +89,7 @@ def _check(proto: onnx.ModelProto, name: str) -> None:
         # Weights are of no matter to the checker, and beyond 2 GiB it could not take them.
         onnx.checker.check_model(_skeleton(proto))
     except onnx.checker.ValidationError as error:
-        reason = (str(error).strip().splitlines() or ["?"])[0]
+        reason = first_line(error)
         raise ModelError(
             "broken-model", f"`{name}` does not pass ONNX's checker: {reason}", "export it again"
         ) from error
@@ -137,7 +137,7 @@ def _raised(proto: onnx.ModelProto, name: str, wanted: int | None) -> onnx.Model
     try:
         raised = version_converter.convert_version(proto, target)
     except Exception as error:  # the converter raises RuntimeError and ValueError of its own
-        reason = (str(error).strip().splitlines() or ["?"])[0]
+        reason = first_line(error)
         raise ModelError(
             "opset",
             f"`{name}` cannot be raised from opset {found} to {target}: {reason}",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from fg_onnx.errors import ModelError, RuntimeMissingError
+from fg_onnx.errors import ModelError, RuntimeMissingError, first_line
 
 
 def onnxruntime() -> Any:
@@ -55,7 +55,7 @@ def open_session(
     except Exception as error:  # the runtime raises a class of its own for every status code
         raise ModelError(
             "runtime-refuses",
-            f"ONNX Runtime does not load the model: {_first_line(error)}",
+            f"ONNX Runtime does not load the model: {first_line(error)}",
             "a newer onnxruntime, or an export with an older opset, may help",
         ) from error
 
@@ -73,11 +73,7 @@ def run_once(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> list[np
     except Exception as error:
         raise ModelError(
             "run-fails",
-            f"the model does not run: {_first_line(error)}",
+            f"the model does not run: {first_line(error)}",
             "does the source model run in ONNX Runtime?",
         ) from error
     return outputs
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fg_onnx import manifest
-from fg_onnx.errors import InputError, UnsupportedModelError
+from fg_onnx.errors import InputError, UnsupportedModelError, first_line
 from fg_onnx.files import existing
 from fg_onnx.instrumentation import Instrumented
 from fg_onnx.manifest import Manifest
@@ -245,7 +245,7 @@ class Session:
         except Exception as error:  # a class of its own for every status code of the runtime
             raise InputError(
                 "run-fails",
-                f"the model does not run on this input: {str(error).strip().splitlines()[0]}",
+                f"the model does not run on this input: {first_line(error)}",
                 "does it have further inputs to be fed?",
             ) from error
         return found
