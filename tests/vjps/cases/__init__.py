@@ -1,0 +1,24 @@
+"""What every VJP rule is tested with: a table of one-node models, one file a family."""
+
+from __future__ import annotations
+
+from .activations import ACTIVATIONS
+from .arithmetic import ARITHMETIC
+from .convolution import CONVOLUTION, DECONVOLUTION
+from .matrix import MATRIX
+from .normalization import NORMALIZATION
+from .pooling import POOLING
+from .reduction import REDUCTION
+from .shaping import SHAPING
+
+CASES = [
+    *ACTIVATIONS,
+    *ARITHMETIC,
+    *CONVOLUTION,
+    *DECONVOLUTION,
+    *MATRIX,
+    *NORMALIZATION,
+    *POOLING,
+    *REDUCTION,
+    *SHAPING,
+]

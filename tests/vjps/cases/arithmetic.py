@@ -1,0 +1,88 @@
+"""Arithmetic, selection, and elementary functions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..harness import NEWEST, Case, Fed
+from .making import curved, exact, live, positive, unary, weight, whole
+
+_both = live(2, 5, kinks=(0.0,))
+
+
+def _broadcasts(op_type: str, sample: Any, a: Any) -> list[Case]:
+    """Two active operands, and either of them constant, in every way to broadcast."""
+    make = curved if op_type == "Div" else exact
+    return [
+        make(op_type, a(2, 3, 4), sample(2, 3, 4), note="same-shapes", pointwise=True),
+        make(op_type, a(2, 3, 4), sample(3, 1), note="second-broadcast"),
+        make(op_type, a(1, 4), sample(2, 3, 4), note="first-broadcast"),
+        make(op_type, a(2, 1, 4), sample(3, 1), note="both-broadcast"),
+        make(op_type, a(2, 3), sample(), note="scalar", opset=NEWEST),
+        make(op_type, a(2, 3), weight(3), note="constant-second", pointwise=True),
+        make(op_type, a(2, 3), 0.75, note="constant-number", pointwise=True),
+        make(op_type, weight(2, 1, 4), sample(3, 1), note="constant-first"),
+        make(op_type, weight(4), sample(2, 3, 4), note="constant-first-row", pointwise=True),
+        make(op_type, a(2, 3), Fed(weight(2, 3)), note="run-time-second", pointwise=True),
+        make(
+            op_type,
+            replace(a(2, 3, 4), dims=("N", 3, 4)),
+            replace(sample(2, 1, 4), dims=("N", 1, 4)),
+            note="symbolic-batch",
+        ),
+    ]
+
+
+def _extremes(op_type: str) -> list[Case]:
+    clear = np.array([1.6, -1.6, 0.6, -0.6])  # each wins somewhere
+    return [
+        curved(op_type, whole(0.0, 2, 3), whole(0.5, 2, 3), note="two", pointwise=True),
+        curved(op_type, whole(0.0, 2, 3), note="one", pointwise=True),
+        curved(op_type, whole(0.0, 2, 1, 4), whole(0.3, 3, 1), whole(0.6, 4), note="three"),
+        curved(op_type, whole(0.25, 2, 6), np.float64(0.5), note="constant", pointwise=True),
+        curved(op_type, weight(6), whole(0.2, 2, 6), note="constant-first", pointwise=True),
+        curved(op_type, whole(0.0, 2, 1, 4), whole(0.3, 3, 1), clear, note="and-constant"),
+    ]
+
+
+_condition = np.array([[True, False, True], [False, False, True]])
+
+ARITHMETIC = [
+    exact("Neg", live(2, 3), pointwise=True),
+    unary("Abs", _both),
+    unary("Exp", live(2, 5)),
+    unary("Log", positive(2, 5)),
+    unary("Sqrt", positive(2, 5)),
+    unary("Reciprocal", live(2, 5, kinks=(0.0,), low=-3.0, high=-0.5)),
+    unary("Sin", live(2, 5)),
+    unary("Cos", live(2, 5)),
+    unary("Erf", live(2, 5)),
+    *_broadcasts("Add", live, live),
+    *_broadcasts("Sub", live, live),
+    *_broadcasts("Mul", live, live),
+    *_broadcasts("Div", positive, live),
+    unary("Pow", live(2, 5), np.float64(2.0), note="square"),
+    unary("Pow", live(2, 5), np.float64(3.0), note="cube"),
+    unary("Pow", live(2, 5), np.float64(1.0), note="one"),
+    unary("Pow", positive(2, 5), np.float64(0.5), note="root"),
+    unary("Pow", positive(2, 3), weight(3), note="row-of-exponents"),
+    unary("Pow", live(2, 5), np.array(2, np.int64), note="integer-exponent"),
+    curved("Pow", positive(2, 1), weight(3), note="base-broadcast"),
+    exact("Sum", live(2, 3), note="one"),
+    exact("Sum", live(2, 3), live(2, 3), live(2, 3), note="three", pointwise=True),
+    exact("Sum", live(2, 1, 4), live(3, 1), live(), note="broadcast"),
+    exact("Sum", live(2, 3), weight(2, 3), live(2, 3), note="constant", pointwise=True),
+    exact("Mean", live(2, 3), live(2, 3), live(2, 3), note="three", pointwise=True),
+    exact("Mean", live(2, 1, 4), live(3, 1), note="broadcast"),
+    exact("Mean", live(2, 3), weight(3), note="constant", pointwise=True),
+    *_extremes("Max"),
+    *_extremes("Min"),
+    exact("Where", _condition, live(2, 3), live(2, 3), note="both", pointwise=True),
+    exact("Where", _condition, live(2, 3), weight(3), note="first", pointwise=True),
+    exact("Where", _condition, 0.5, live(2, 3), note="second", pointwise=True),
+    exact("Where", Fed(_condition), live(1, 3), live(), note="broadcast", opset=NEWEST),
+    exact("Where", _condition[:, :1], live(3), live(2, 1), note="condition-broadcast"),
+]

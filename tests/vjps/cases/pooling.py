@@ -1,0 +1,108 @@
+"""Pools."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..harness import NEWEST, Case, Live
+from .making import curved, distinct, exact, live
+
+
+def mean_pool(note: str, *x: int, **attrs: Any) -> list[Case]:
+    return [exact("AveragePool", live(*x), note=note, **attrs)]
+
+
+def max_pool(note: str, *x: int, **attrs: Any) -> list[Case]:
+    return [curved("MaxPool", distinct(*x), note=note, **attrs)]
+
+
+def _pools(make: Any, ceil: int) -> list[Case]:
+    """What the two pools have in common; ``ceil`` is the opset whose ceil_mode is defined well."""
+    k2, k3, s2, p1 = [2, 2], [3, 3], [2, 2], [1, 1, 1, 1]
+    return [
+        *make("tiles", 2, 3, 4, 6, kernel_shape=k2, strides=s2),
+        *make("tiles-with-rest", 2, 3, 5, 7, kernel_shape=k2, strides=s2),
+        *make("overlap", 2, 2, 5, 5, kernel_shape=k3),
+        *make("overlap-stride", 2, 2, 7, 7, kernel_shape=k3, strides=s2),
+        *make("gaps", 1, 2, 8, 8, kernel_shape=k2, strides=[3, 3]),
+        *make("pads", 1, 2, 6, 6, kernel_shape=k3, strides=s2, pads=p1),
+        *make("uneven-pads", 1, 2, 5, 6, kernel_shape=k3, strides=s2, pads=[0, 1, 2, 0]),
+        *make("uneven-kernel", 1, 2, 5, 6, kernel_shape=[1, 3], strides=[2, 1]),
+        *make("ceil", 1, 2, 6, 7, kernel_shape=k3, strides=s2, ceil_mode=1, opset=ceil),
+        *make("ceil-even", 1, 2, 5, 7, kernel_shape=k2, strides=s2, ceil_mode=1, opset=ceil),
+        *make(
+            "ceil-pads", 1, 2, 6, 6, kernel_shape=k3, strides=s2, pads=p1, ceil_mode=1, opset=ceil
+        ),
+        *make("same-upper", 1, 2, 5, 6, kernel_shape=k2, strides=[1, 2], auto_pad="SAME_UPPER"),
+        *make("same-lower", 1, 2, 5, 6, kernel_shape=k2, strides=[1, 2], auto_pad="SAME_LOWER"),
+        *make("valid", 1, 2, 5, 6, kernel_shape=k3, strides=s2, auto_pad="VALID"),
+        *make("1-D", 2, 3, 7, kernel_shape=[3], strides=[2]),
+        *make("3-D", 1, 2, 4, 3, 4, kernel_shape=[2, 2, 2], strides=[2, 1, 2]),
+        *make("newest", 1, 2, 6, 6, kernel_shape=k3, strides=s2, pads=p1, opset=NEWEST),
+    ]
+
+
+POOLING = [
+    *_pools(mean_pool, 19),
+    *mean_pool(
+        "count-pads", 1, 2, 6, 6,
+        kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1], count_include_pad=1,
+    ),
+    *mean_pool(
+        "count-uneven-pads", 1, 2, 5, 6, kernel_shape=[3, 3], pads=[0, 1, 2, 0], count_include_pad=1
+    ),
+    *mean_pool(
+        "count-ceil-pads", 1, 2, 6, 6, opset=19,
+        kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1], count_include_pad=1, ceil_mode=1,
+    ),
+    *mean_pool("dilations", 1, 2, 7, 8, kernel_shape=[3, 2], dilations=[2, 3], opset=19),
+    *mean_pool(
+        "dilations-pads", 1, 2, 7, 8, opset=19,
+        kernel_shape=[3, 2], dilations=[2, 3], pads=[1, 1, 1, 1], strides=[2, 1],
+    ),
+    exact(
+        "AveragePool",
+        Live((2, 2, 6, 6), dims=("N", 2, 6, 6)),
+        note="symbolic-batch",
+        kernel_shape=[3, 3],
+        pads=[1, 1, 1, 1],
+    ),
+    exact(
+        "AveragePool",
+        Live((2, 2, 6, 6), dims=("N", 2, "H", "W")),
+        note="symbolic-sizes",
+        kernel_shape=[3, 3],
+    ),
+    *_pools(max_pool, 17),
+    *max_pool("dilations", 1, 2, 7, 8, kernel_shape=[3, 2], dilations=[2, 3]),
+    *max_pool(
+        "dilations-stride", 1, 2, 8, 8, kernel_shape=[2, 2], dilations=[3, 2], strides=[2, 2]
+    ),
+    curved(
+        "MaxPool",
+        distinct(1, 2, 6, 6, low=-9.0, high=-1.0),
+        note="all-negative-in-pads",
+        kernel_shape=[3, 3],
+        strides=[2, 2],
+        pads=[1, 1, 1, 1],
+    ),
+    curved(
+        "MaxPool",
+        distinct(2, 2, 6, 6, dims=("N", 2, 6, 6)),
+        note="symbolic-batch",
+        kernel_shape=[3, 3],
+        strides=[2, 2],
+        pads=[1, 1, 1, 1],
+    ),
+    exact(
+        "AveragePool",
+        Live((2, 2, 6, 6), dims=("N", 2, "H", "W")),
+        note="symbolic-tiles",
+        kernel_shape=[2, 2],
+        strides=[2, 2],
+    ),
+    exact("GlobalAveragePool", live(2, 3, 4, 5), note="2-D"),
+    exact("GlobalAveragePool", Live((2, 3, 4, 5), dims=("N", 3, "H", "W")), note="symbolic-sizes"),
+    exact("GlobalAveragePool", live(2, 3, 4), note="1-D", opset=NEWEST),
+    exact("GlobalAveragePool", Live((2, 3, 2, 2, 3), dims=("N", 3, 2, 2, 3)), note="3-D-N"),
+]  # fmt: skip
