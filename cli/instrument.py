@@ -41,6 +41,13 @@ def instrument(
             "--freeze-biases", help="Leave biases as initializers, not inputs with a default."
         ),
     ] = False,
+    freeze_defaults: Annotated[
+        bool,
+        typer.Option(
+            "--freeze-defaults",
+            help="Make constants of MODEL's own inputs that have a default.",
+        ),
+    ] = False,
     seed: Annotated[
         bool, typer.Option("--seed", help="Take a cotangent fg_seed instead of a class fg_target.")
     ] = False,
@@ -65,6 +72,7 @@ def instrument(
         psi=psi or "reference",
         emit=cast("tuple[Emit, ...]", tuple(name.strip() for name in emit.split(","))),
         freeze_biases=freeze_biases,
+        freeze_defaults=freeze_defaults,
         seed=seed,
         opset=opset,
         preprocessing=fg_onnx.load_preprocessing(preprocess) if preprocess else None,

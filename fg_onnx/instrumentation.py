@@ -48,6 +48,7 @@ def instrument(
     psi: str = "reference",
     emit: Sequence[Emit] = DEFAULT_EMITS,
     freeze_biases: bool = False,
+    freeze_defaults: bool = False,
     seed: bool = False,
     opset: int | None = None,
     preprocessing: Preprocessing | None = None,
@@ -62,6 +63,7 @@ def instrument(
         psi: one of `fg_onnx.psi.STYLES`.
         emit: what the model shall compute beyond the score.
         freeze_biases: leave biases as plain initializers.
+        freeze_defaults: make inputs with a default of the source's own plain initializers too.
         seed: take a cotangent ``fg_seed`` in the place of the class index ``fg_target``.
         opset: raise the model to this opset.
         preprocessing: kept in the manifest.
@@ -74,7 +76,12 @@ def instrument(
     """
     _check_options(psi, emit)
     plan = make_plan(
-        model.read(source), input=input, output=output, opset=opset, freeze=freeze_biases
+        model.read(source),
+        input=input,
+        output=output,
+        opset=opset,
+        freeze=freeze_biases,
+        freeze_defaults=freeze_defaults,
     )
     plan.require_support()
     if plan.layout is None and {"saliency", "layer-maps"} & set(emit):

@@ -20,7 +20,8 @@ from fg_onnx.runtime import run_once
 ModelSource: TypeAlias = "str | os.PathLike[str] | onnx.ModelProto"
 
 LOWEST_OPSET = 17
-LOWEST_IR = 8  # of opset 17; default-valued inputs need 4
+LOWEST_IR = 8  # of opset 17
+_IR_OF_DEFAULTS = 4  # before it, every initializer was listed as an input, which meant nothing
 MOST_SEEN = 1024  # entries of an initializer that neither checker nor shape inference need see
 _RAISING_TOLERANCE = 1e-5  # float32 rounding of a changed operator order, relative to the largest
 _PROTO_LIMIT = 2**31 - 1
@@ -101,10 +102,13 @@ def opset_of(proto: onnx.ModelProto) -> int:
     return max(versions, default=0)
 
 
-def normalise(source: Source, opset: int | None = None) -> onnx.ModelProto:
-    """An equal model without local functions and of a sufficient opset.
+def normalise(
+    source: Source, opset: int | None = None, *, freeze_defaults: bool = False
+) -> onnx.ModelProto:
+    """An equal model without local functions, of a sufficient opset and IR.
 
-    It may be the source's own proto: not to be changed.
+    It may be the source's own proto: not to be changed. Initializers that are listed among its
+    inputs are defaults that a caller may override; ``freeze_defaults`` makes them constants.
 
     Raises:
         ModelError: the opset cannot be raised, or raising it changes the outputs.
@@ -112,7 +116,9 @@ def normalise(source: Source, opset: int | None = None) -> onnx.ModelProto:
     proto = source.proto
     if proto.functions:
         proto = inliner.inline_local_functions(proto)
-    return _unlisted(_raised(proto, source.name, opset))
+    raised = _raised(proto, source.name, opset)
+    fixed = freeze_defaults or proto.ir_version < _IR_OF_DEFAULTS
+    return _unlisted(raised) if fixed else raised
 
 
 def _raised(proto: onnx.ModelProto, name: str, wanted: int | None) -> onnx.ModelProto:
@@ -186,15 +192,20 @@ def _noise(proto: onnx.ModelProto) -> dict[str, np.ndarray]:
 
 
 def _unlisted(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Before IR 4 every initializer had to be listed as an input; such a listing means nothing."""
-    held = {tensor.name for tensor in proto.graph.initializer}
-    if proto.ir_version >= 4 or not any(value.name in held for value in proto.graph.input):
+    held = defaults_of(proto)
+    if not held:
         return proto
     result = onnx.ModelProto()
     result.CopyFrom(proto)
     del result.graph.input[:]
     result.graph.input.extend(value for value in proto.graph.input if value.name not in held)
     return result
+
+
+def defaults_of(proto: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
+    """The initializers that are listed among the inputs, by name: a caller may override them."""
+    listed = {value.name for value in proto.graph.input}
+    return {tensor.name: tensor for tensor in proto.graph.initializer if tensor.name in listed}
 
 
 def _skeleton(proto: onnx.ModelProto) -> onnx.ModelProto:

@@ -89,6 +89,7 @@ def make_plan(
     output: str | None = None,
     opset: int | None = None,
     freeze: bool = False,
+    freeze_defaults: bool = False,
 ) -> Plan:
     """Choose what to explain, and find the sites.
 
@@ -98,6 +99,7 @@ def make_plan(
         output: the explained tensor by name; None: the logits of the first output that fits.
         opset: raise the model to this opset.
         freeze: leave biases as they are.
+        freeze_defaults: take initializers that are listed as inputs for constants.
 
     Raises:
         ModelError: the model's opset cannot be raised.
@@ -109,10 +111,10 @@ def make_plan(
             f"`{source.name}` is instrumented already",
             "give the source model; `fg-onnx explain` takes either",
         )
-    proto = model.normalise(source, opset)
+    proto = model.normalise(source, opset, freeze_defaults=freeze_defaults)
     graph = working.to_graph(proto)
     version = model.opset_of(proto)
-    x = _explained_input(graph, input)
+    x = _explained_input(graph, input, frozenset(model.defaults_of(proto)))
     y, reason, ranking = _explained_output(graph, x, output)
     active = active_tensors(graph, x, y, frozenset(ZERO))
     if y.name not in active:
@@ -138,7 +140,7 @@ def make_plan(
     )  # fmt: skip
 
 
-def _explained_input(graph: gs.Graph, name: str | None) -> gs.Tensor:
+def _explained_input(graph: gs.Graph, name: str | None, defaults: frozenset[str]) -> gs.Tensor:
     if name is not None:
         for tensor in graph.inputs:
             if tensor.name == name and is_float(tensor):
@@ -148,13 +150,14 @@ def _explained_input(graph: gs.Graph, name: str | None) -> gs.Tensor:
             f"the model has no float input `{name}`",
             f"its inputs: {', '.join(tensor.name for tensor in graph.inputs)}",
         )
+    needed = [tensor for tensor in graph.inputs if tensor.name not in defaults]
     images = [
         tensor
-        for tensor in graph.inputs
+        for tensor in needed
         if is_float(tensor) and tensor.shape is not None and len(tensor.shape) == _IMAGE_RANK
     ]
     if not images:
-        described = ", ".join(f"{t.name}: {t.dtype} {t.shape}" for t in graph.inputs)
+        described = ", ".join(f"{t.name}: {t.dtype} {t.shape}" for t in needed)
         raise UnsupportedModelError(
             "no-image-input",
             f"the model has no float image input of four dimensions (it has {described or 'none'})",

@@ -1,6 +1,7 @@
 """The working copy of a model: a GraphSurgeon graph that knows what can be known of its shapes.
 
-GraphSurgeon drops a model's metadata, versions and doc strings; `to_proto` gives them back.
+GraphSurgeon drops a model's metadata, versions, doc strings and default-valued inputs; `to_proto`
+gives them back.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from onnx import shape_inference
 from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 
 from fg_onnx.folding import fold_shapes
-from fg_onnx.model import LOWEST_IR, MOST_SEEN, model_of, opset_of
+from fg_onnx.model import LOWEST_IR, MOST_SEEN, defaults_of, model_of, opset_of
 
 _PLAIN_CONSTANTS = {
     "value_float": np.float32,
@@ -24,12 +25,24 @@ _PLAIN_CONSTANTS = {
 
 def to_graph(proto: onnx.ModelProto) -> gs.Graph:
     """The graph with all shapes that can be known, shape arithmetic folded; a working copy."""
-    graph = gs.import_onnx(proto)
+    graph = gs.import_onnx(_without_defaults(proto))
     _constants_from_nodes(graph)
     _infer_shapes(graph, proto)
     while fold_shapes(graph, opset_of(proto)):
         _infer_shapes(graph, proto)
     return graph
+
+
+def _without_defaults(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The model without its defaults: what a caller may change is no constant."""
+    defaults = defaults_of(proto)
+    if not defaults:
+        return proto
+    result = onnx.ModelProto()
+    result.CopyFrom(proto)
+    del result.graph.initializer[:]
+    result.graph.initializer.extend(t for t in proto.graph.initializer if t.name not in defaults)
+    return result
 
 
 def _constants_from_nodes(graph: gs.Graph) -> None:
@@ -144,6 +157,7 @@ def to_proto(graph: gs.Graph, like: onnx.ModelProto, keep_outputs: int) -> onnx.
         for value in values:
             if value.name in declared:
                 value.CopyFrom(declared[value.name])
+    result.graph.initializer.extend(defaults_of(like).values())
     noted = {
         node.output[0]: node for node in like.graph.node if node.doc_string or node.metadata_props
     }

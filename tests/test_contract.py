@@ -10,7 +10,7 @@ import itertools
 import numpy as np
 import onnx
 import pytest
-from conftest import noise, run
+from conftest import SAMPLES, noise, run
 from onnx import helper, numpy_helper
 
 from fg_onnx import FgOnnxError, Manifest, Session, instrument, manifest
@@ -34,8 +34,8 @@ def names(values):
 
 
 def original_inputs(model):
-    """Those that have no default: before IR 4 every weight was listed too."""
-    held = {weight.name for weight in model.graph.initializer}
+    """Before IR 4 every weight was listed too, which meant nothing."""
+    held = {weight.name for weight in model.graph.initializer} if model.ir_version < 4 else ()
     return [value for value in model.graph.input if value.name not in held]
 
 
@@ -264,6 +264,66 @@ def test_one_target_for_all_or_one_for_each(sample):
     for name in set(each) - set(names(sample.model.graph.output)):
         for image, target in enumerate(targets):
             np.testing.assert_array_equal(each[name][image], singles[target][name][image])
+
+
+# --- inputs with a default of the source's own ----------------------------------------------------
+
+
+def listed(source, reverse=False):
+    """The model with all of its float initializers as default-valued inputs, before or after x."""
+    model = onnx.ModelProto()
+    model.CopyFrom(source)
+    own = [
+        helper.make_tensor_value_info(weight.name, weight.data_type, weight.dims)
+        for weight in source.graph.initializer
+        if weight.data_type == onnx.TensorProto.FLOAT
+    ]
+    del model.graph.input[:]
+    model.graph.input.extend(
+        [*own, *source.graph.input] if reverse else [*source.graph.input, *own]
+    )
+    return model, [value.name for value in own]
+
+
+def with_value(source, name, value):
+    model = onnx.ModelProto()
+    model.CopyFrom(source)
+    (weight,) = (weight for weight in model.graph.initializer if weight.name == name)
+    weight.CopyFrom(numpy_helper.from_array(value, name))
+    return model
+
+
+# The VGG holds nothing that the tiny models do not, and takes as long as all of them.
+LISTABLE = [n for n, s in SAMPLES.items() if s.model.ir_version >= 4 and n != "fashion_vgg"]
+
+
+@pytest.mark.parametrize("name", LISTABLE)
+def test_inputs_with_a_default_stay_and_may_be_fed(samples, name):
+    sample = samples[name]
+    source, own = listed(sample.model, reverse=True)
+    instrumented = instrument(source)
+    count = len(source.graph.input)
+    assert list(instrumented.model.graph.input[:count]) == list(source.graph.input)
+    plain = run(instrument(sample.model, freeze_biases=True).model, sample.feeds)
+    for output, value in run(instrumented.model, sample.feeds).items():
+        close(value, plain[output])
+    for weight in own:
+        value = default(source, weight)
+        changed = value * np.float32(1.25) + np.float32(0.05)
+        found = run(instrumented.model, {**sample.feeds, weight: changed})
+        edited = with_value(sample.model, weight, changed)
+        for output, value in run(
+            instrument(edited, freeze_biases=True).model, sample.feeds
+        ).items():
+            close(found[output], value)
+
+
+def test_defaults_can_be_frozen(samples):
+    sample = samples["bn_unfolded"]
+    source, own = listed(sample.model)
+    frozen = instrument(source, freeze_defaults=True)
+    assert not set(own) & {value.name for value in frozen.model.graph.input}
+    assert frozen.manifest.sites == sample.instrument().manifest.sites
 
 
 # --- fg_bias --------------------------------------------------------------------------------------
