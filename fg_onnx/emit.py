@@ -9,6 +9,9 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
+from fg_onnx.errors import UnsupportedModelError
+from fg_onnx.versions import REVIEWED_OPSET, is_reviewed, since
+
 Operand: TypeAlias = "gs.Tensor | np.ndarray | float | int | Sequence[int] | None"
 
 _BOOLEAN = {"Less", "Greater", "LessOrEqual", "GreaterOrEqual", "Not", "And", "Or"}
@@ -108,6 +111,13 @@ class Emitter:
         operands = self._operands(op_type, inputs, attrs)
         key = _expression(op_type, operands, attrs)
         if key not in self._expressions:
+            if not is_reviewed(op_type, self.opset):
+                raise UnsupportedModelError(
+                    "unknown-version",
+                    f"`{op_type}`, which the model would need, has a new version since opset "
+                    f"{since(op_type, self.opset)}",
+                    f"export the model with opset {REVIEWED_OPSET}, or use a newer fg-onnx",
+                )
             name = self.unique_name(op_type)
             result = gs.Variable(name, _output_dtype(op_type, operands, attrs))
             self.graph.nodes.append(gs.Node(op_type, name, attrs, operands, [result]))

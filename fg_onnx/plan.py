@@ -11,6 +11,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from fg_onnx import manifest, model, working
+from fg_onnx.bodies import expand
 from fg_onnx.composites import recognise
 from fg_onnx.errors import FgOnnxError, UnsupportedModelError
 from fg_onnx.layout import Layout, Layouts
@@ -24,7 +25,7 @@ from fg_onnx.primal import (
     primal,
 )
 from fg_onnx.sites import BoundSite, find_sites
-from fg_onnx.vjps import ZERO, status
+from fg_onnx.vjps import status, zeros
 
 _IMAGE_RANK = 4
 _SOFT = frozenset({"Softmax", "Sigmoid", "LogSoftmax"})
@@ -47,7 +48,7 @@ class Plan:
     Attributes:
         source: the model as it was given.
         proto: the model without functions and of a sufficient opset.
-        graph: a working copy of its graph, which instrumenting changes.
+        graph: a working copy of its graph, function bodies expanded; instrumenting changes it.
         opset: of the graph.
         x: the explained input.
         y: the explained tensor.
@@ -115,8 +116,9 @@ def make_plan(
     graph = working.to_graph(proto)
     version = model.opset_of(proto)
     x = _explained_input(graph, input, frozenset(model.defaults_of(proto)))
-    y, reason, ranking = _explained_output(graph, x, output)
-    active = active_tensors(graph, x, y, frozenset(ZERO))
+    y, reason, ranking = _explained_output(graph, x, output, version)
+    unsupported = _expand_bodies(graph, proto, x, y)
+    active = active_tensors(graph, x, y, zeros(version))
     if y.name not in active:
         raise UnsupportedModelError(
             "no-path",
@@ -124,10 +126,10 @@ def make_plan(
             "name another tensor with --output",
         )
     nodes = active_nodes(graph, active)
-    unsupported = [
+    unsupported += [
         Unsupported(node.op, node_name(node), answer[1])
         for node in nodes
-        if (answer := status(node.op, node.domain))[0] in ("refused", "unknown")
+        if (answer := status(node.op, node.domain, version))[0] in ("refused", "unknown")
     ]
     primals: list[Primal] = []
     if not unsupported:
@@ -138,6 +140,31 @@ def make_plan(
         source, proto, graph, version, x, y, reason, ranking, layouts.of(x),
         tuple(primals), sites, tuple(unsupported),
     )  # fmt: skip
+
+
+def _expand_bodies(
+    graph: gs.Graph, proto: onnx.ModelProto, x: gs.Tensor, y: gs.Tensor
+) -> list[Unsupported]:
+    """Put function bodies in the places of active nodes that have no other rule.
+
+    Changes the graph; returns the nodes that could not be replaced.
+    """
+    opset = model.opset_of(proto)
+    failed: dict[int, Unsupported] = {}
+    while True:
+        wanted = [
+            node
+            for node in active_nodes(graph, active_tensors(graph, x, y, zeros(opset)))
+            if status(node.op, node.domain, opset)[0] == "body" and id(node) not in failed
+        ]
+        if not wanted:
+            return list(failed.values())
+        for node in wanted:
+            try:
+                expand(graph, node, opset)
+            except UnsupportedModelError as error:
+                failed[id(node)] = describe_failure(error)
+        working.infer(graph, proto)
 
 
 def _explained_input(graph: gs.Graph, name: str | None, defaults: frozenset[str]) -> gs.Tensor:
@@ -167,7 +194,7 @@ def _explained_input(graph: gs.Graph, name: str | None, defaults: frozenset[str]
 
 
 def _explained_output(
-    graph: gs.Graph, x: gs.Tensor, name: str | None
+    graph: gs.Graph, x: gs.Tensor, name: str | None, opset: int
 ) -> tuple[gs.Tensor, str, str | None]:
     if name is not None:
         tensor = graph.tensors().get(name)
@@ -179,12 +206,12 @@ def _explained_output(
             )
         ranking = name if tensor in graph.outputs else None
         return tensor, "named by the user", ranking
-    dependent = dependent_tensors(graph, x, frozenset(ZERO))
+    dependent = dependent_tensors(graph, x, zeros(opset))
     for output in graph.outputs:
         fits = is_float(output) and output.shape is not None and len(output.shape) > 1
         if fits and output.name in dependent:
             return *_before_softmax(output), output.name
-    _blame_operator(graph, x)
+    _blame_operator(graph, x, opset)
     described = ", ".join(f"{t.name}: {t.dtype} {t.shape}" for t in graph.outputs)
     raise UnsupportedModelError(
         "no-output",
@@ -194,7 +221,7 @@ def _explained_output(
     )
 
 
-def _blame_operator(graph: gs.Graph, x: gs.Tensor) -> None:
+def _blame_operator(graph: gs.Graph, x: gs.Tensor, opset: int) -> None:
     """Name the operator that takes what depends on ``x`` out of reach, if there is one.
 
     Integers do not pass a cotangent on, so the operators of an int8 model are beyond the active
@@ -204,11 +231,11 @@ def _blame_operator(graph: gs.Graph, x: gs.Tensor) -> None:
     reached = {x.name}
     blocking = []
     for node in graph.nodes:
-        answer, reason = status(node.op, node.domain)
+        answer, reason = status(node.op, node.domain, opset)
         if answer == "zero" or not any(tensor.name in reached for tensor in node.inputs):
             continue
         reached.update(tensor.name for tensor in node.outputs if tensor.name)
-        if answer != "rule":
+        if answer not in ("rule", "body"):
             blocking.append(Unsupported(node.op, node_name(node), reason))
     if blocking:
         behind = [found for found in blocking if found.op != "QuantizeLinear"]

@@ -26,11 +26,21 @@ _PLAIN_CONSTANTS = {
 def to_graph(proto: onnx.ModelProto) -> gs.Graph:
     """The graph with all shapes that can be known, shape arithmetic folded; a working copy."""
     graph = gs.import_onnx(_without_defaults(proto))
+    infer(graph, proto)
+    return graph
+
+
+def infer(graph: gs.Graph, proto: onnx.ModelProto) -> None:
+    """Find all shapes that can be known, and fold shape arithmetic; changes the graph.
+
+    Args:
+        graph: a working copy of ``proto``'s, in which nodes may have been replaced.
+        proto: the model.
+    """
     _constants_from_nodes(graph)
     _infer_shapes(graph, proto)
     while fold_shapes(graph, opset_of(proto)):
         _infer_shapes(graph, proto)
-    return graph
 
 
 def _without_defaults(proto: onnx.ModelProto) -> onnx.ModelProto:

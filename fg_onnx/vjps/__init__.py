@@ -12,7 +12,7 @@ from fg_onnx.vjps import (
     shaping,
     without,
 )
-from fg_onnx.vjps.table import REFUSED, RULES, ZERO, Offset, Rule, status
+from fg_onnx.vjps.table import REFUSED, RULES, ZERO, Offset, Rule, status, zeros
 
 __all__ = [
     "REFUSED",
@@ -31,4 +31,5 @@ __all__ = [
     "shaping",
     "status",
     "without",
+    "zeros",
 ]

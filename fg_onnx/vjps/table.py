@@ -1,8 +1,9 @@
-"""The table of VJP rules, and the four answers it gives of an operator.
+"""The table of VJP rules, and the five answers it gives of an operator.
 
 rule: the operator has a vector-Jacobian product here. zero: its derivative is zero by
-mathematics. refused: a derivative would be of no use, or wrong, for the reason given. unknown: it
-stands in none of the three.
+mathematics. refused: a derivative would be of no use, or wrong, for the reason given. body: it
+has none of these, but its schema says which operators it is made of. unknown: nothing is known
+of it, or not of this version.
 
 A rule maps the cotangent of a node's output to one cotangent (or None) per input, in input order.
 It also says what the node's offset ``r = y - sum_i J_i u_i`` is (DESIGN, section 2), so that an
@@ -17,13 +18,15 @@ from typing import Literal, TypeAlias
 
 import onnx_graphsurgeon as gs
 
+from fg_onnx.bodies import has_body
 from fg_onnx.emit import Emitter
 from fg_onnx.manifest import SiteKind
 from fg_onnx.primal import Primal
+from fg_onnx.versions import REVIEWED_OPSET, is_reviewed, since
 
 Cotangents: TypeAlias = "Sequence[gs.Tensor | None]"
 Vjp: TypeAlias = Callable[..., Cotangents]
-Status: TypeAlias = Literal["rule", "zero", "refused", "unknown"]
+Status: TypeAlias = Literal["rule", "zero", "refused", "body", "unknown"]
 Axes: TypeAlias = Literal["kept", "channels-first", "permuted", "new"]
 
 
@@ -144,19 +147,31 @@ def refuse(reason: str, *op_types: str) -> None:
         REFUSED[op_type] = reason
 
 
-def status(op_type: str, domain: str | None = None) -> tuple[Status, str]:
-    """Which of the four answers holds for an operator, and its formula or reason."""
+def zeros(opset: int) -> frozenset[str]:
+    """The operators of zero derivative whose version at an opset is known."""
+    return frozenset(op_type for op_type in ZERO if is_reviewed(op_type, opset))
+
+
+def status(
+    op_type: str, domain: str | None = None, opset: int = REVIEWED_OPSET
+) -> tuple[Status, str]:
+    """Which of the five answers holds for an operator at an opset, and its formula or reason."""
     if domain not in (None, "", "ai.onnx"):
         return "unknown", f"it belongs to the custom domain `{domain}`"
-    if op_type in RULES:
-        return "rule", RULES[op_type].summary
-    if op_type in ZERO:
-        return "zero", ZERO[op_type]
     if op_type in REFUSED:
         return "refused", REFUSED[op_type]
+    known = is_reviewed(op_type, opset)
+    if known and op_type in RULES:
+        return "rule", RULES[op_type].summary
+    if known and op_type in ZERO:
+        return "zero", ZERO[op_type]
+    if has_body(op_type, opset):
+        return "body", "through the function body of its schema"
+    if op_type in RULES or op_type in ZERO:
+        return "unknown", f"its version of opset {since(op_type, opset)} is newer than its rule"
     return "unknown", "it has no VJP rule"
 
 
 def _claim(op_type: str) -> None:
-    if status(op_type)[0] != "unknown":
+    if op_type in RULES or op_type in ZERO or op_type in REFUSED:
         raise ValueError(f"{op_type} is registered twice")
