@@ -9,6 +9,7 @@ from fg_onnx.vjps import (
     normalization,
     pooling,
     reduction,
+    resizing,
     shaping,
     without,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "normalization",
     "pooling",
     "reduction",
+    "resizing",
     "shaping",
     "status",
     "without",

@@ -108,7 +108,8 @@ class Case:
 
     Attributes:
         op_type: the operator, and so the rule.
-        operands: in input order; arrays, numbers and lists (of int64) are constants.
+        operands: in input order; arrays, numbers and lists (of int64) are constants, float64 ones
+            in the float type of the model.
         attrs: of the node.
         note: what is special about the case.
         opset: of the model.
@@ -210,7 +211,7 @@ def _declared(name: str, dtype: Any, shape: Sequence[int | str]) -> onnx.ValueIn
 
 def _typed(value: Any, dtype: Any) -> np.ndarray:
     array = np.asarray(value)
-    return array.astype(dtype) if array.dtype.kind == "f" else array
+    return array.astype(dtype) if array.dtype == np.float64 else array
 
 
 # --- its VJP -------------------------------------------------------------------------------------

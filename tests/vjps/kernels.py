@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from onnx.reference.op_run import OpRun
+from onnx.reference.ops import op_resize
 
 
 class Erf(OpRun):
@@ -148,4 +149,14 @@ def _pooled(
     return np.stack(windows, axis)
 
 
-KERNELS = [Erf, Gelu, Mean, Pad, ConvTranspose, MaxPool]
+class Resize(op_resize.Resize):
+    """onnx.reference takes no negative axes."""
+
+    def _run(self, x: np.ndarray, *operands: Any, **attrs: Any) -> tuple[np.ndarray]:
+        if attrs.get("axes"):
+            attrs["axes"] = [axis % x.ndim for axis in attrs["axes"]]
+        (y,) = super()._run(x, *operands, **attrs)
+        return (y.astype(x.dtype),)
+
+
+KERNELS = [Erf, Gelu, Mean, Pad, ConvTranspose, MaxPool, Resize]

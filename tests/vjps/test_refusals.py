@@ -31,6 +31,17 @@ REFUSED = {
     "its operand `u1` is computed at run time": case(
         "Pad", Live((2, 3)), Fed(np.array([0, 1, 0, 1]))
     ),
+    "5 times its scale 1.399": case("Resize", IMAGE, None, np.array([1, 1, 1.4, 1], np.float32)),
+    "`not_smaller` rounds its sizes up": case(
+        "Resize",
+        Live((1, 2, 5, 6)),
+        None,
+        None,
+        [8, 8],
+        opset=18,
+        axes=[2, 3],
+        keep_aspect_ratio_policy="not_smaller",
+    ),
     "its output_padding reaches": case(
         "ConvTranspose", IMAGE, np.ones((2, 1, 3, 3)), dilations=[2, 2], output_padding=[1, 1]
     ),

@@ -9,6 +9,7 @@ from .matrix import MATRIX
 from .normalization import NORMALIZATION
 from .pooling import POOLING
 from .reduction import REDUCTION
+from .resizing import RESIZING
 from .shaping import SHAPING
 
 CASES = [
@@ -20,5 +21,6 @@ CASES = [
     *NORMALIZATION,
     *POOLING,
     *REDUCTION,
+    *RESIZING,
     *SHAPING,
 ]
