@@ -89,6 +89,11 @@ class Emitter:
         """A tensor in the type of ``like``; truth as 0 and 1 (a product is faster than Where)."""
         return self.Cast(condition, to=onnx.helper.np_dtype_to_tensor_dtype(np.dtype(like.dtype)))
 
+    def sign(self, tensor: gs.Tensor) -> gs.Tensor:
+        """-1, 0 or 1 (Sign is slow on the CPU, and has no kernel on some devices)."""
+        above = self.mask(self.Greater(tensor, 0.0), tensor)
+        return self.Sub(above, self.mask(self.Less(tensor, 0.0), tensor))
+
     def total(self, terms: Sequence[gs.Tensor]) -> gs.Tensor:
         """The sum, as chained Add (Sum has no kernel on some devices)."""
         result = terms[0]

@@ -32,24 +32,28 @@ def find_sites(
     names: set[str] = set()
     found = []
     for p in primals:
-        offset = RULES[p.op_type].offset(p)
-        if offset is None:
-            continue
-        layout = _grid(p, offset, layouts)
-        name = _unique(p.name, names)
-        site = Site(
-            name=name,
-            kind=offset.kind,
-            op=p.op_type,
-            node=p.nodes[-1].name,
-            tensor=p.y.name,
-            promoted_input=None if freeze or not _promotable(p, offset) else manifest.BIAS + name,
-            shape=tuple(p.y.shape or ()),
-            channel_axis=layout.channel if layout else None,
-            spatial_axes=layout.spatial if layout else None,
-        )
-        found.append(BoundSite(site, p, offset, layout))
+        offsets = RULES[p.op_type].offsets(p)
+        for offset in offsets:
+            beside = len(offsets) > 1 and offset.kind == "implicit"
+            name = _unique(f"{p.name}/{offset.kind}" if beside else p.name, names)
+            found.append(_bound(p, offset, name, layouts, freeze=freeze))
     return tuple(found)
+
+
+def _bound(p: Primal, offset: Offset, name: str, layouts: Layouts, *, freeze: bool) -> BoundSite:
+    layout = _grid(p, offset, layouts)
+    site = Site(
+        name=name,
+        kind=offset.kind,
+        op=p.op_type,
+        node=p.nodes[-1].name,
+        tensor=p.y.name,
+        promoted_input=None if freeze or not _promotable(p, offset) else manifest.BIAS + name,
+        shape=tuple(p.y.shape or ()),
+        channel_axis=layout.channel if layout else None,
+        spatial_axes=layout.spatial if layout else None,
+    )
+    return BoundSite(site, p, offset, layout)
 
 
 def promote_biases(graph: gs.Graph, sites: Sequence[BoundSite]) -> tuple[BoundSite, ...]:
@@ -58,12 +62,15 @@ def promote_biases(graph: gs.Graph, sites: Sequence[BoundSite]) -> tuple[BoundSi
     A constant that several nodes share is promoted once for each: sites are told apart by
     identity. Changes the graph; returns the sites with their steps brought up to date.
     """
-    return tuple(_promote(graph, bound) for bound in sites)
+    steps = {
+        id(bound.primal): _promote(graph, bound) for bound in sites if bound.site.promoted_input
+    }
+    return tuple(
+        replace(bound, primal=steps.get(id(bound.primal), bound.primal)) for bound in sites
+    )
 
 
-def _promote(graph: gs.Graph, bound: BoundSite) -> BoundSite:
-    if bound.site.promoted_input is None:
-        return bound
+def _promote(graph: gs.Graph, bound: BoundSite) -> Primal:
     p, offset = bound.primal, bound.offset
     assert offset.operand is not None
     if offset.normalise is not None:
@@ -73,8 +80,7 @@ def _promote(graph: gs.Graph, bound: BoundSite) -> BoundSite:
     bias = gs.Constant(bound.site.promoted_input, default)
     node.inputs[offset.operand] = bias
     graph.inputs.append(bias)
-    promoted = replace(p, inputs=tuple(t if t.name else None for t in node.inputs))
-    return replace(bound, primal=promoted)
+    return replace(p, inputs=tuple(t if t.name else None for t in node.inputs))
 
 
 def _grid(p: Primal, offset: Offset, layouts: Layouts) -> Layout | None:

@@ -22,6 +22,9 @@ _PLAIN_CONSTANTS = {
     "value_ints": np.int64,
 }
 
+# onnx infers what follows from it, but does not tell of its own result, which is like its input.
+_NOT_INFERRED = frozenset({"GroupNormalization"})
+
 
 def to_graph(proto: onnx.ModelProto) -> gs.Graph:
     """The graph with all shapes that can be known, shape arithmetic folded; a working copy."""
@@ -99,6 +102,12 @@ def _infer_shapes(graph: gs.Graph, proto: onnx.ModelProto) -> None:
             tensor.dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
         if kind.HasField("shape"):
             tensor.shape = _sharper([_dim(dim) for dim in kind.shape.dim], tensor.shape)
+    for node in graph.nodes:
+        if node.op in _NOT_INFERRED and node.outputs[0].shape is None:
+            node.outputs[0].dtype, node.outputs[0].shape = (
+                node.inputs[0].dtype,
+                node.inputs[0].shape,
+            )
 
 
 def _sharper(

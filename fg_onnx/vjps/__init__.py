@@ -11,6 +11,7 @@ from fg_onnx.vjps import (
     reduction,
     resizing,
     shaping,
+    standardization,
     without,
 )
 from fg_onnx.vjps.table import REFUSED, RULES, ZERO, Offset, Rule, status, zeros
@@ -31,6 +32,7 @@ __all__ = [
     "reduction",
     "resizing",
     "shaping",
+    "standardization",
     "status",
     "without",
     "zeros",

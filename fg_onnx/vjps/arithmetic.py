@@ -29,16 +29,11 @@ elementwise("Sin", lambda op, p: op.Cos(p.x), "ct * cos(x)")
 elementwise("Cos", lambda op, p: op.Neg(op.Sin(p.x)), "-ct * sin(x)")
 
 
-def _abs(op: Emitter, p: Primal) -> gs.Tensor:
-    above = op.mask(op.Greater(p.x, 0.0), p.x)
-    return op.Sub(above, op.mask(op.Less(p.x, 0.0), p.x))
-
-
 def _erf(op: Emitter, p: Primal) -> gs.Tensor:
     return op.Mul(op.Exp(op.Neg(op.Mul(p.x, p.x))), 2.0 / math.sqrt(math.pi))
 
 
-elementwise("Abs", _abs, "ct * sign(x), 0 at 0", offset=homogeneous)
+elementwise("Abs", lambda op, p: op.sign(p.x), "ct * sign(x), 0 at 0", offset=homogeneous)
 elementwise("Erf", _erf, "ct * 2 / sqrt(pi) * exp(-x^2)")
 
 

@@ -1,4 +1,4 @@
-"""Normalisation and Softmax."""
+"""BatchNormalization, whose statistics are constants, and Softmax."""
 
 from __future__ import annotations
 

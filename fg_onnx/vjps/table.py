@@ -54,7 +54,7 @@ class Offset:
 
 IMPLICIT = Offset("implicit")
 
-OffsetOf: TypeAlias = Callable[[Primal], "Offset | None"]
+OffsetOf: TypeAlias = Callable[[Primal], "Offset | tuple[Offset, ...] | None"]
 Term: TypeAlias = Callable[[Emitter, Primal, gs.Tensor, Cotangents], gs.Tensor]
 
 
@@ -65,9 +65,11 @@ class Rule:
     Attributes:
         op_type: the ONNX operator.
         vjp: ``(op, primal, *cts) -> cotangents``.
-        offset: the node's offset, None where it is zero.
+        offset: the node's offset, None where it is zero; a bias and an implicit rest where part
+            of it is a bias.
         term: ``ct_y * r`` of an implicit site at the shape of ``y``, where there is a shorter
-            form than ``ct_y * y - sum_i ct_i * u_i``; takes the rule's own cotangents.
+            form than ``ct_y * y - sum_i ct_i * u_i``, or a bias beside it that does not belong to
+            it; takes the rule's own cotangents.
         outputs: how many outputs carry cotangents; None: all.
         axes: what the operator does to the axes of an image: keeps them, demands [N, C, ...],
             permutes them by its ``perm``, or makes new ones.
@@ -81,6 +83,13 @@ class Rule:
     outputs: int | None
     axes: Axes
     summary: str
+
+    def offsets(self, p: Primal) -> tuple[Offset, ...]:
+        """The parts of a node's offset, each a site; none where it is zero."""
+        found = self.offset(p)
+        if found is None:
+            return ()
+        return (found,) if isinstance(found, Offset) else found
 
 
 RULES: dict[str, Rule] = {}

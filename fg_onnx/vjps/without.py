@@ -10,7 +10,7 @@ zero(
     *("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"),
     *("And", "Or", "Not", "Xor", "IsNaN", "IsInf"),
 )
-zero("it is piecewise constant", "Floor", "Ceil", "Round", "Sign")
+zero("it is piecewise constant", "Floor", "Ceil", "Round", "Sign", "Hardmax")
 zero("only the shape of its input counts", "ConstantOfShape", "EyeLike")
 zero("it draws at random", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial")
 

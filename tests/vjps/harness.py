@@ -116,8 +116,9 @@ class Case:
         exact: of degree 2 or less in all active operands together.
         outputs: how many the node has.
         used: the outputs that lead to the explained output; None: all.
-        pointwise: output positions depend on their own operand positions only, so that the
-            bias-gradient of an implicit site is determined position by position.
+        pointwise: output positions depend on their own operand positions only, or the rule has a
+            form for the offset, so that the bias-gradient of an implicit site is determined
+            position by position.
         runtime: whether ONNX Runtime has the operator, in float32.
     """
 
@@ -168,12 +169,12 @@ class Emitted:
 
     Attributes:
         proto: the model.
-        offset: what the rule says of the node's offset.
+        sites: what the rule says of the node's offset.
         biases: the inputs that promotion added, and the shape of each.
     """
 
     proto: onnx.ModelProto
-    site: BoundSite | None
+    sites: tuple[BoundSite, ...]
     biases: dict[str, tuple[int, ...]]
 
 
@@ -197,7 +198,12 @@ def forward_model(case: Case, dtype: Any = np.float64) -> onnx.ModelProto:
     node = helper.make_node(case.op_type, names, outputs, name="node", **case.attrs)
     results = [helper.make_empty_tensor_value_info(name) for name in outputs]
     graph = helper.make_graph([node], "one node", inputs, results, constants)
-    return onnx.shape_inference.infer_shapes(_model(graph, case.opset), strict_mode=True)
+    proto = onnx.shape_inference.infer_shapes(_model(graph, case.opset), strict_mode=True)
+    for value in proto.graph.output:
+        if not value.type.WhichOneof("value"):  # onnx has no inference for GroupNormalization,
+            value.CopyFrom(inputs[0])  # whose result is like its operand
+            value.name = outputs[0]
+    return proto
 
 
 def _model(graph: onnx.GraphProto, opset: int) -> onnx.ModelProto:
@@ -227,12 +233,11 @@ def emit_vjp(case: Case, *, freeze: bool = True, dtype: Any = np.float64) -> Emi
     sites = find_sites([p], Layouts([p], p.inputs[p.active.index(True)]), freeze=freeze)
     if not freeze:
         sites = promote_biases(graph, sites)
-    site = sites[0] if sites else None
-    return _with_vjp(case, proto, graph, site.primal if site else p, site)
+    return _with_vjp(case, proto, graph, sites[0].primal if sites else p, sites)
 
 
 def _with_vjp(
-    case: Case, proto: onnx.ModelProto, graph: gs.Graph, p: Primal, site: BoundSite | None
+    case: Case, proto: onnx.ModelProto, graph: gs.Graph, p: Primal, sites: tuple[BoundSite, ...]
 ) -> Emitted:
     op = Emitter(graph, case.opset)
     rule = RULES[case.op_type]
@@ -246,13 +251,13 @@ def _with_vjp(
         if active:
             assert ct is not None, f"no cotangent for {tensor.name}"
             publish(graph, ct, f"pulled/{tensor.name}")
-    if site is not None:
-        term = site_term(op, site, Pullback(p, cts, passed))
-        publish(graph, term.product(op), "term")
-        for index, (minus, _) in enumerate(term.minus):
+    if sites:
+        terms = [site_term(op, site, Pullback(p, cts, passed)) for site in sites]
+        publish(graph, op.total([term.product(op) for term in terms]), "term")
+        for index, (minus, _) in enumerate(minus for term in terms for minus in term.minus):
             publish(graph, minus, f"minus/{index}")
     promoted = {t.name: tuple(t.shape) for t in graph.inputs if t.name.startswith("fg_bias/")}
-    return Emitted(working.to_proto(graph.cleanup(), proto, case.outputs), site, promoted)
+    return Emitted(working.to_proto(graph.cleanup(), proto, case.outputs), sites, promoted)
 
 
 def _cotangent(graph: gs.Graph, index: int, like: gs.Tensor) -> gs.Tensor:
@@ -395,7 +400,7 @@ def offset_error(case: Case, *, freeze: bool) -> float:
     minus = sum(float(found[name].sum()) for name in found if name.startswith("minus/"))
     total = sum(float(part.sum()) for part in wanted.values())
     errors = [abs(float(term.sum()) - minus - total)]
-    if emitted.site is None or emitted.site.offset.kind != "implicit" or case.pointwise:
+    if case.pointwise or all(site.offset.kind != "implicit" for site in emitted.sites):
         errors.append(max(float(np.abs(term - part).max()) for part in wanted.values()))
     assert np.isfinite(errors).all(), "not a number"
     return max(errors) / size

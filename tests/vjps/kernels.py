@@ -159,4 +159,49 @@ class Resize(op_resize.Resize):
         return (y.astype(x.dtype),)
 
 
-KERNELS = [Erf, Gelu, Mean, Pad, ConvTranspose, MaxPool, Resize]
+class LpNormalization(OpRun):
+    """onnx.reference forgets the magnitude of odd powers."""
+
+    def _run(self, x: np.ndarray, axis: int = -1, p: int = 2) -> tuple[np.ndarray]:
+        return (x / np.linalg.norm(x, p, axis, keepdims=True),)
+
+
+class GroupNormalization(OpRun):
+    """onnx.reference computes it in float32."""
+
+    def _run(
+        self,
+        x: np.ndarray,
+        scale: np.ndarray,
+        bias: np.ndarray,
+        epsilon: float = 1e-5,
+        num_groups: int = 1,
+        stash_type: Any = None,
+    ) -> tuple[np.ndarray]:
+        grouped = x.reshape(len(x), num_groups, -1)
+        middle = grouped - grouped.mean(2, keepdims=True)
+        hat = (middle / np.sqrt((middle**2).mean(2, keepdims=True) + epsilon)).reshape(x.shape)
+        along = [part.reshape(-1, *[1] * (x.ndim - 2)) for part in (scale, bias)]
+        return (hat * along[0] + along[1],)
+
+
+class MeanVarianceNormalization(OpRun):
+    """onnx.reference adds a float32 constant, and to nothing else."""
+
+    def _run(self, x: np.ndarray, axes: Any = None) -> tuple[np.ndarray]:
+        middle = x - x.mean(tuple(axes), keepdims=True)
+        return (middle / (middle.std(tuple(axes), keepdims=True) + 1e-9),)
+
+
+KERNELS = [
+    Erf,
+    Gelu,
+    Mean,
+    Pad,
+    ConvTranspose,
+    MaxPool,
+    Resize,
+    LpNormalization,
+    GroupNormalization,
+    MeanVarianceNormalization,
+]

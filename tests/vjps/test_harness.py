@@ -53,7 +53,7 @@ def test_a_negated_or_doubled_rule_fails_in_every_case(case, change, monkeypatch
 
 
 # A Clip without bounds is a site whose offset is 0.
-WITH_OFFSET = [c for c in CASES if c.note != "unbounded" and emit_vjp(c).site is not None]
+WITH_OFFSET = [c for c in CASES if c.note != "unbounded" and emit_vjp(c).sites]
 
 
 @pytest.mark.parametrize("case", WITH_OFFSET, ids=lambda case: case.name)

@@ -11,6 +11,7 @@ from .pooling import POOLING
 from .reduction import REDUCTION
 from .resizing import RESIZING
 from .shaping import SHAPING
+from .standardization import STANDARDIZATION
 
 CASES = [
     *ACTIVATIONS,
@@ -23,4 +24,5 @@ CASES = [
     *REDUCTION,
     *RESIZING,
     *SHAPING,
+    *STANDARDIZATION,
 ]
