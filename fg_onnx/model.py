@@ -11,7 +11,7 @@ from typing import TypeAlias
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import external_data_helper, inliner, version_converter
+from onnx import external_data_helper, inliner, shape_inference, version_converter
 
 from fg_onnx.errors import ModelError, first_line
 from fg_onnx.files import read_bytes, replacing
@@ -113,12 +113,37 @@ def normalise(
     Raises:
         ModelError: the opset cannot be raised, or raising it changes the outputs.
     """
-    proto = source.proto
-    if proto.functions:
-        proto = inliner.inline_local_functions(proto)
-    raised = _raised(proto, source.name, opset)
-    fixed = freeze_defaults or proto.ir_version < _IR_OF_DEFAULTS
+    raised = _raised(inline_functions(source), source.name, opset)
+    fixed = freeze_defaults or source.proto.ir_version < _IR_OF_DEFAULTS
     return _unlisted(raised) if fixed else raised
+
+
+def inline_functions(source: Source) -> onnx.ModelProto:
+    """An equal model without local functions.
+
+    It may be the source's own proto: not to be changed.
+
+    Raises:
+        ModelError: a function is of another opset than the model, and cannot be brought to it.
+    """
+    proto = source.proto
+    if not proto.functions:
+        return proto
+    inlined = inliner.inline_local_functions(proto)
+    if not inlined.functions:
+        return inlined
+    try:
+        typed = shape_inference.infer_shapes(proto)  # which the conversion looks for
+        converted = inliner.inline_local_functions(typed, convert_version=True)
+    except Exception as error:  # the converter raises RuntimeError and ValueError of its own
+        raise ModelError(
+            "functions",
+            f"the function `{inlined.functions[0].name}` of `{source.name}` cannot be brought to "
+            f"the model's opset {opset_of(proto)}: {first_line(error)}",
+            "export the model again, with one opset for all of it",
+        ) from error
+    _compare(proto, converted, f"inlining the functions of `{source.name}`")
+    return converted
 
 
 def _raised(proto: onnx.ModelProto, name: str, wanted: int | None) -> onnx.ModelProto:
@@ -150,14 +175,12 @@ def _raised(proto: onnx.ModelProto, name: str, wanted: int | None) -> onnx.Model
             "export the model with opset 17 or newer",
         ) from error
     raised.ir_version = max(raised.ir_version, LOWEST_IR)
-    _compare(proto, raised, name, found, target)
+    _compare(proto, raised, f"raising `{name}` from opset {found} to {target}")
     return raised
 
 
-def _compare(
-    before: onnx.ModelProto, after: onnx.ModelProto, name: str, found: int, target: int
-) -> None:
-    """Run both on the same noise; raising an opset must not change a model."""
+def _compare(before: onnx.ModelProto, after: onnx.ModelProto, change: str) -> None:
+    """Run both on the same noise; the change must not be seen in what they compute."""
     feeds = _noise(before)
     for old, new, output in zip(
         run_once(before, feeds), run_once(after, feeds), before.graph.output, strict=True
@@ -167,8 +190,7 @@ def _compare(
         if not worst <= _RAISING_TOLERANCE:
             raise ModelError(
                 "opset",
-                f"raising `{name}` from opset {found} to {target} changes `{output.name}` "
-                f"by {worst:.1e} of its largest value",
+                f"{change} changes `{output.name}` by {worst:.1e} of its largest value",
                 "export the model with opset 17 or newer",
             )
 

@@ -5,14 +5,16 @@ A plan changes nothing; `fg-onnx inspect` shows one, `instrument` carries one ou
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx
 import onnx_graphsurgeon as gs
 
 from fg_onnx import manifest, model, working
 from fg_onnx.bodies import expand
+from fg_onnx.branches import take_branches
 from fg_onnx.composites import recognise
+from fg_onnx.dimensions import name_dimensions
 from fg_onnx.errors import FgOnnxError, UnsupportedModelError
 from fg_onnx.layout import Layout, Layouts
 from fg_onnx.primal import (
@@ -112,7 +114,7 @@ def make_plan(
             f"`{source.name}` is instrumented already",
             "give the source model; `fg-onnx explain` takes either",
         )
-    proto = model.normalise(source, opset, freeze_defaults=freeze_defaults)
+    proto = model.normalise(_settled(source), opset, freeze_defaults=freeze_defaults)
     graph = working.to_graph(proto)
     version = model.opset_of(proto)
     x = _explained_input(graph, input, frozenset(model.defaults_of(proto)))
@@ -165,6 +167,12 @@ def _expand_bodies(
             except UnsupportedModelError as error:
                 failed[id(node)] = describe_failure(error)
         working.infer(graph, proto)
+
+
+def _settled(source: model.Source) -> model.Source:
+    """The model without functions and known branches, its open dimensions named."""
+    inlined = name_dimensions(model.inline_functions(source))
+    return replace(source, proto=take_branches(inlined))
 
 
 def _explained_input(graph: gs.Graph, name: str | None, defaults: frozenset[str]) -> gs.Tensor:
@@ -232,7 +240,7 @@ def _blame_operator(graph: gs.Graph, x: gs.Tensor, opset: int) -> None:
     blocking = []
     for node in graph.nodes:
         answer, reason = status(node.op, node.domain, opset)
-        if answer == "zero" or not any(tensor.name in reached for tensor in node.inputs):
+        if answer == "zero" or reached.isdisjoint(working.read_by(node)):
             continue
         reached.update(tensor.name for tensor in node.outputs if tensor.name)
         if answer not in ("rule", "body"):

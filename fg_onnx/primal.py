@@ -15,6 +15,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from fg_onnx.errors import UnsupportedModelError
+from fg_onnx.working import read_by
 
 FLOATS = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
 
@@ -152,7 +153,7 @@ def dependent_tensors(graph: gs.Graph, x: gs.Tensor, zero: frozenset[str]) -> fr
     """Names of the tensors that depend on ``x``; operators in ``zero`` pass nothing on."""
     forward = {x.name}
     for node in graph.nodes:
-        if node.op not in zero and any(tensor.name in forward for tensor in node.inputs):
+        if node.op not in zero and not forward.isdisjoint(read_by(node)):
             forward.update(t.name for t in node.outputs if t.name and is_float(t))
     return frozenset(forward)
 
@@ -164,7 +165,7 @@ def active_tensors(
     backward = {y.name}
     for node in reversed(graph.nodes):
         if node.op not in zero and any(tensor.name in backward for tensor in node.outputs):
-            backward.update(tensor.name for tensor in node.inputs if tensor.name)
+            backward.update(read_by(node))
     return dependent_tensors(graph, x, zero) & backward
 
 
@@ -173,6 +174,6 @@ def active_nodes(graph: gs.Graph, active: frozenset[str]) -> list[gs.Node]:
     return [
         node
         for node in graph.nodes
-        if any(tensor.name in active for tensor in node.inputs)
+        if not active.isdisjoint(read_by(node))
         and any(tensor.name in active for tensor in node.outputs)
     ]

@@ -157,12 +157,16 @@ def drop_unused(graph: gs.Graph) -> None:
         if not any(tensor.name in needed for tensor in node.outputs):
             continue
         kept.append(node)
-        inner = (n for subgraph in node.subgraphs(recursive=True) for n in subgraph.nodes)
-        for reader in (node, *inner):
-            needed.update(tensor.name for tensor in reader.inputs if tensor.name)
-        for subgraph in node.subgraphs(recursive=True):
-            needed.update(tensor.name for tensor in subgraph.outputs)
+        needed.update(read_by(node))
     graph.nodes = kept[::-1]
+
+
+def read_by(node: gs.Node) -> set[str]:
+    """Names of the tensors that a node reads, those that the graphs within it capture too."""
+    subgraphs = list(node.subgraphs(recursive=True))
+    readers = (node, *(inner for subgraph in subgraphs for inner in subgraph.nodes))
+    names = {tensor.name for reader in readers for tensor in reader.inputs if tensor.name}
+    return names.union(tensor.name for subgraph in subgraphs for tensor in subgraph.outputs)
 
 
 def to_proto(graph: gs.Graph, like: onnx.ModelProto, keep_outputs: int) -> onnx.ModelProto:

@@ -21,6 +21,7 @@ refuse(
 )
 refuse("a selection of boxes is not differentiable in a useful way", "NonMaxSuppression")
 refuse("its output is a selection of unknown size", "Unique", "Compress")
-refuse("control flow is not differentiated", "Loop", "Scan", "If")
+refuse("control flow is not differentiated", "Loop", "Scan")
+refuse("which branch it takes is known only at run time", "If")
 refuse("sequences and strings are not differentiated", "SequenceMap", "SequenceConstruct")
 refuse("it rounds to a lower precision on purpose", "QuantizeLinear", "DequantizeLinear")
