@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx_graphsurgeon as gs
 
-from fg_onnx.emit import Emitter
-from fg_onnx.layout import NCHW, Layout
+from fg_onnx.emit import Emitter, is_static
+from fg_onnx.layout import Layout
 from fg_onnx.manifest import Dim
 from fg_onnx.psi import Channels, Layer, Psi, rescaled
 from fg_onnx.terms import Term
@@ -36,9 +37,18 @@ def _batch_first(x: gs.Tensor, shape: Sequence[Dim]) -> bool:
     return bool(shape) and shape[0] == x.shape[0]
 
 
-def _per_image(op: Emitter, x: gs.Tensor, tensor: gs.Tensor, shape: Sequence[Dim]) -> gs.Tensor:
+def _batch_axis(x: gs.Tensor, shape: Sequence[Dim]) -> int | None:
+    """Where the batch lies: first, else where its name stands; None where it is part of an axis."""
     if _batch_first(x, shape):
-        rest = list(range(1, len(shape)))
+        return 0
+    named = isinstance(x.shape[0], str) and list(shape).count(x.shape[0]) == 1
+    return list(shape).index(x.shape[0]) if named else None
+
+
+def _per_image(op: Emitter, x: gs.Tensor, tensor: gs.Tensor, shape: Sequence[Dim]) -> gs.Tensor:
+    batch_axis = _batch_axis(x, shape)
+    if batch_axis is not None:
+        rest = [axis for axis in range(len(shape)) if axis != batch_axis]
         return op.ReduceSum(tensor, axes=rest, keepdims=0) if rest else tensor
     # The batch is the major part of another first axis (windows, folded groups).
     batch = op.Slice(op.shape(x), [0], [1], [0])
@@ -54,19 +64,36 @@ def layer_of(op: Emitter, psi: Psi, term: Term, layout: Layout) -> Layer:
     count = term.shape[layout.channel]
     if not isinstance(count, int):
         raise TypeError(f"a term of unknown channel count: {term.shape}")
-    if layout != NCHW:
-        values = op.Transpose(values, perm=[0, layout.channel, *layout.spatial])
-    height, width = (term.shape[axis] for axis in layout.spatial)
-    return psi.layer(op, Channels(values, weight, count, (height, width)))
+    values = _channels_first(op, values, term.shape, layout)
+    return psi.layer(op, Channels(values, weight, count, layout.grid(term.shape)))
+
+
+def _channels_first(
+    op: Emitter, values: gs.Tensor, shape: Sequence[Dim], layout: Layout
+) -> gs.Tensor:
+    """[N, C, *grid]"""
+    named = [0, layout.channel, *layout.spatial]
+    ones = [axis for axis in range(len(shape)) if axis not in named]
+    if [*named, *ones] != list(range(len(shape))):
+        values = op.Transpose(values, perm=[*named, *ones])
+    if ones:
+        values = op.Squeeze(values, axes=list(range(len(named), len(shape))))
+    if layout.tokens is not None:
+        start, grid = layout.tokens.start, layout.tokens.grid
+        end = start + math.prod(grid)
+        if (start, end) != (0, shape[layout.spatial[0]]):
+            values = op.Slice(values, [start], [end], [2])
+        values = op.Reshape(values, [0, 0, *grid])
+    return values
 
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Layers of one size: their names, and their maps [N, len(names), h, w]."""
+    """Layers of one size: their names, and their maps [N, len(names), *size]."""
 
     names: tuple[str, ...]
     maps: gs.Tensor
-    size: tuple[Dim, Dim]
+    size: tuple[Dim, ...]
 
 
 def group_layers(op: Emitter, layers: Mapping[str, Layer]) -> list[Group]:
@@ -82,7 +109,7 @@ def group_layers(op: Emitter, layers: Mapping[str, Layer]) -> list[Group]:
 
 
 def layer_maps(op: Emitter, groups: Sequence[Group]) -> dict[str, tuple[gs.Tensor, Group]]:
-    """Every layer's own map [N, 1, h, w]."""
+    """Every layer's own map [N, 1, *size]."""
     return {
         name: (op.Slice(group.maps, [index], [index + 1], [1]), group)
         for group in groups
@@ -93,8 +120,8 @@ def layer_maps(op: Emitter, groups: Sequence[Group]) -> dict[str, tuple[gs.Tenso
 def saliency(
     op: Emitter, psi: Psi, groups: Sequence[Group], x: gs.Tensor, layout: Layout
 ) -> gs.Tensor:
-    """[N, 1, H, W]: the sum of all maps at the size of the input, each size resized once."""
-    size = tuple(x.shape[axis] for axis in layout.spatial)
+    """[N, 1, *grid]: the sum of all maps at the size of the input, each size resized once."""
+    size = layout.grid(x.shape)
     sums = [
         (op.ReduceSum(g.maps, axes=[1], keepdims=1) if len(g.names) > 1 else g.maps, g.size)
         for g in groups
@@ -107,17 +134,21 @@ def saliency(
 def _resize(op: Emitter, psi: Psi, tensor: gs.Tensor, x: gs.Tensor, layout: Layout) -> gs.Tensor:
     dims = op.shape(x)
     batch = op.Slice(dims, [0], [1], [0])
-    height, width = (x.shape[axis] for axis in layout.spatial)
-    if isinstance(height, int) and isinstance(width, int):
-        sizes = op.Concat(batch, op.constant([1, height, width]), axis=0)
+    size = layout.grid(x.shape)
+    # Along one axis alone not every device resizes: a height of 1 makes two of it.
+    flat = len(size) == 1
+    ones = [1, 1] if flat else [1]
+    if is_static(size):
+        sizes = op.Concat(batch, op.constant([*ones, *size]), axis=0)
     else:
         grid = op.Gather(dims, op.constant(list(layout.spatial)), axis=0)
-        sizes = op.Concat(batch, op.constant([1]), grid, axis=0)
-    return op.Resize(
-        tensor,
+        sizes = op.Concat(batch, op.constant(ones), grid, axis=0)
+    resized = op.Resize(
+        op.Unsqueeze(tensor, axes=[2]) if flat else tensor,
         None,
         None,
         sizes,
         mode="linear",
         coordinate_transformation_mode=psi.coordinates,
     )
+    return op.Squeeze(resized, axes=[2]) if flat else resized

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -21,6 +21,9 @@ import numpy.typing as npt
 
 from fg_onnx.errors import InputError
 from fg_onnx.preprocess import Interpolation, Layout, Preprocessing
+
+if TYPE_CHECKING:
+    from fg_onnx.manifest import LayoutName
 
 # fmt: off
 IMAGE_SUFFIXES = (
@@ -195,7 +198,10 @@ class Prepared:
 
 
 def prepare(
-    image: Image, preprocessing: Preprocessing, input_shape: Shape, layout: Layout | None = None
+    image: Image,
+    preprocessing: Preprocessing,
+    input_shape: Shape,
+    layout: LayoutName | None = None,
 ) -> Prepared:
     """Resizes, crops and normalises a photograph for a model.
 

@@ -41,6 +41,7 @@ EMITS: tuple[Emit, ...] = (
 DEFAULT_EMITS: tuple[Emit, ...] = ("saliency", "contributions")
 
 SiteKind = Literal["bias", "batchnorm", "implicit"]
+LayoutName = Literal["ncl", "nlc", "nchw", "nhwc", "ncdhw", "ndhwc"]
 Dim = int | str | None
 
 
@@ -57,8 +58,10 @@ class Site:
         promoted_input: the graph input that holds the offset, or None where it is not promoted.
         shape: of ``tensor``; symbolic or unknown dimensions as ``str`` or None.
         channel_axis: of ``tensor``, or None where it has no spatial grid.
-        spatial_axes: of ``tensor`` (height, width), or None where it has no spatial grid; such a
-            site counts in the contributions and is left out of the map.
+        spatial_axes: of ``tensor``, (depth,) (height,) width, or None where it has no spatial grid;
+            such a site counts in the contributions and is left out of the map.
+        grid: of tokens: the sizes of the grid that lies row by row in the one spatial axis.
+        grid_start: where on that axis it begins, after class tokens.
     """
 
     name: str
@@ -69,7 +72,9 @@ class Site:
     promoted_input: str | None
     shape: tuple[Dim, ...]
     channel_axis: int | None
-    spatial_axes: tuple[int, int] | None
+    spatial_axes: tuple[int, ...] | None
+    grid: tuple[int, ...] | None = None
+    grid_start: int = 0
 
     @property
     def spatial(self) -> bool:
@@ -94,7 +99,7 @@ class Manifest:
         emits: what the graph computes beyond the score.
         frozen_biases: whether the offsets stayed plain initializers.
         seed: whether ``fg_seed`` stands in the place of ``fg_target``.
-        layout: of the explained input, ``nchw`` or ``nhwc``; None where it has no grid.
+        layout: of the explained input, such as ``nchw``; None where it has no grid.
         preprocessing: as `fg_onnx.preprocess.Preprocessing.to_dict` gives it, or None.
         labels: class names in order of the explained output, or None.
         sites: in the order of the columns 1.. of ``fg_contributions``.
@@ -112,7 +117,7 @@ class Manifest:
     emits: tuple[Emit, ...]
     frozen_biases: bool
     seed: bool
-    layout: Literal["nchw", "nhwc"] | None
+    layout: LayoutName | None
     preprocessing: dict[str, Any] | None
     labels: tuple[str, ...] | None
     sites: tuple[Site, ...]

@@ -8,14 +8,14 @@ in each channel are enough to know them: ``max |b_c ct_c| = max_c |b_c| max_hw |
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 import onnx_graphsurgeon as gs
 
-from fg_onnx.emit import Emitter
+from fg_onnx.emit import Emitter, is_static
 from fg_onnx.manifest import Dim
 
 EPSILON = 1e-6
@@ -24,12 +24,21 @@ EPSILON = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Channels:
-    """A bias-gradient as ``values * weight``: values [N, C, h, w], weight [C] or None for 1."""
+    """A bias-gradient as ``values * weight``: values [N, C, *size], weight [C] or None for 1."""
 
     values: gs.Tensor
     weight: gs.Tensor | None
     count: int
-    size: tuple[Dim, Dim]
+    size: tuple[Dim, ...]
+
+    @property
+    def axes(self) -> list[int]:
+        """Of the grid."""
+        return _grid_axes(self.size)
+
+
+def _grid_axes(size: Sequence[Dim]) -> list[int]:
+    return list(range(2, 2 + len(size)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +51,7 @@ class Extremes:
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A layer's values summed over channels, [N, 1, h, w].
+    """A layer's values summed over channels, [N, 1, *size].
 
     Where it has extremes, it is still to be rescaled: each of its ``count`` channels ``a`` to
     ``(a - low) / (high - low + eps)``.
@@ -51,7 +60,7 @@ class Layer:
     total: gs.Tensor
     extremes: Extremes | None
     count: int
-    size: tuple[Dim, Dim]
+    size: tuple[Dim, ...]
 
 
 @dataclass(frozen=True)
@@ -60,7 +69,7 @@ class Psi:
 
     Attributes:
         layer: sums a bias-gradient over channels.
-        coordinates: the ``coordinate_transformation_mode`` of the bilinear Resize.
+        coordinates: the ``coordinate_transformation_mode`` of the linear Resize.
         summary: one line, with its source.
     """
 
@@ -73,7 +82,7 @@ _LayerOf: TypeAlias = Callable[[Emitter, Channels], Layer]
 
 
 def _contract(op: Emitter, channels: Channels, values: gs.Tensor, row: gs.Tensor | None) -> Layer:
-    """sum_c row_c values_c -> [N, 1, h, w]; the row is [C], [N, 1, C], or None for 1."""
+    """sum_c row_c values_c -> [N, 1, *size]; the row is [C], [N, 1, C], or None for 1."""
     if row is None:
         total = op.ReduceSum(values, axes=[1], keepdims=1)
     else:
@@ -82,10 +91,10 @@ def _contract(op: Emitter, channels: Channels, values: gs.Tensor, row: gs.Tensor
     return Layer(total, None, channels.count, channels.size)
 
 
-def _map_shape(op: Emitter, values: gs.Tensor, size: tuple[Dim, Dim]) -> gs.Tensor:
-    if isinstance(size[0], int) and isinstance(size[1], int):
+def _map_shape(op: Emitter, values: gs.Tensor, size: tuple[Dim, ...]) -> gs.Tensor:
+    if is_static(size):
         return op.constant([-1, 1, *size])
-    grid = op.Slice(op.Shape(values), [2], [4], [0])
+    grid = op.Slice(op.Shape(values), [2], [2 + len(size)], [0])
     return op.Concat(op.constant([-1, 1]), grid, axis=0)
 
 
@@ -96,8 +105,8 @@ def _magnitude(op: Emitter, channels: Channels) -> Channels:
 
 def _channel_extremes(op: Emitter, channels: Channels) -> Extremes:
     """The extremes in every channel, each [N, C]; values and weight are not negative."""
-    low = op.ReduceMin(channels.values, axes=[2, 3], keepdims=0)
-    high = op.ReduceMax(channels.values, axes=[2, 3], keepdims=0)
+    low = op.ReduceMin(channels.values, axes=channels.axes, keepdims=0)
+    high = op.ReduceMax(channels.values, axes=channels.axes, keepdims=0)
     if channels.weight is None:
         return Extremes(low, high)
     return Extremes(op.Mul(low, channels.weight), op.Mul(high, channels.weight))
@@ -121,9 +130,9 @@ def _paper(op: Emitter, channels: Channels) -> Layer:
     # The minimum is taken off each channel at full size: a flat channel is divided by eps, which
     # would make the rounding of a sum over channels the largest thing in the map.
     magnitude = _magnitude(op, channels)
-    low = op.ReduceMin(magnitude.values, axes=[2, 3], keepdims=1)
+    low = op.ReduceMin(magnitude.values, axes=channels.axes, keepdims=1)
     lifted = op.Sub(magnitude.values, low)
-    span = op.ReduceMax(lifted, axes=[2, 3], keepdims=0)
+    span = op.ReduceMax(lifted, axes=channels.axes, keepdims=0)
     if magnitude.weight is None:
         row = op.Reciprocal(op.Add(span, EPSILON))
     else:
@@ -144,7 +153,8 @@ def _part(sign: float) -> _LayerOf:
     def layer(op: Emitter, channels: Channels) -> Layer:
         product = channels.values
         if channels.weight is not None:
-            product = op.Mul(product, op.Reshape(channels.weight, [1, -1, 1, 1]))
+            along = [1, -1, *[1] * len(channels.size)]
+            product = op.Mul(product, op.Reshape(channels.weight, along))
         part = op.Relu(product if sign > 0 else op.Neg(product))
         return _per_layer(op, Channels(part, None, channels.count, channels.size))
 
@@ -170,7 +180,7 @@ STYLES: Mapping[str, Psi] = MappingProxyType(
 
 
 def rescaled(op: Emitter, layers: list[Layer]) -> gs.Tensor:
-    """Layers of one size and style, side by side and rescaled: [N, len(layers), h, w]."""
+    """Layers of one size and style, side by side and rescaled: [N, len(layers), *size]."""
     totals = _beside(op, [layer.total for layer in layers])
     extremes = [layer.extremes for layer in layers if layer.extremes is not None]
     if not extremes:
@@ -182,8 +192,9 @@ def rescaled(op: Emitter, layers: list[Layer]) -> gs.Tensor:
     # A flat layer is 0 by definition; its sum is 0 up to rounding, which eps would blow up.
     varies = op.mask(op.Greater(span, 0.0), totals)
     scale = op.Div(varies, op.Add(span, EPSILON))
-    lifted = op.Sub(totals, op.Unsqueeze(op.Mul(low, counts), axes=[2, 3]))
-    return op.Mul(lifted, op.Unsqueeze(scale, axes=[2, 3]))
+    axes = _grid_axes(layers[0].size)
+    lifted = op.Sub(totals, op.Unsqueeze(op.Mul(low, counts), axes=axes))
+    return op.Mul(lifted, op.Unsqueeze(scale, axes=axes))
 
 
 def _beside(op: Emitter, tensors: list[gs.Tensor]) -> gs.Tensor:

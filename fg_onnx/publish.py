@@ -57,8 +57,7 @@ def publish(
         whole = aggregate.layer_of(op, psi, input_term, explained.layout)
         parts = [*aggregate.group_layers(op, {"input": whole}), *groups]
         total = aggregate.saliency(op, psi, parts, x, explained.layout)
-        size = [x.shape[axis] for axis in explained.layout.spatial]
-        _output(op, total, manifest.SALIENCY, [batch, 1, *size])
+        _output(op, total, manifest.SALIENCY, [batch, 1, *explained.layout.grid(x.shape)])
     if "input-gradient" in emit:
         _output(op, explained.gradient, manifest.INPUT_GRADIENT, x.shape)
     if "layer-maps" in emit:

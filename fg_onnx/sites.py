@@ -52,6 +52,8 @@ def _bound(p: Primal, offset: Offset, name: str, layouts: Layouts, *, freeze: bo
         shape=tuple(p.y.shape or ()),
         channel_axis=layout.channel if layout else None,
         spatial_axes=layout.spatial if layout else None,
+        grid=layout.tokens.grid if layout and layout.tokens else None,
+        grid_start=layout.tokens.start if layout and layout.tokens else 0,
     )
     return BoundSite(site, p, offset, layout)
 

@@ -46,7 +46,7 @@ def _transposed(op: Emitter, p: Primal, tensor: gs.Tensor) -> gs.Tensor:
     return op.Transpose(tensor, perm=[*range(rank - 2), rank - 1, rank - 2])
 
 
-@vjp("MatMul", offset=lambda p: IMPLICIT if all(p.active) else None, axes="new")
+@vjp("MatMul", offset=lambda p: IMPLICIT if all(p.active) else None, axes="product")
 def matmul(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     """y = A B, stacks of matrices: ct B^T and A^T ct, summed where A or B was broadcast."""
     a, b = p.inputs

@@ -30,7 +30,7 @@ def cast(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     return (op.Cast(ct, to=onnx.helper.np_dtype_to_tensor_dtype(p.x.dtype)),)
 
 
-@vjp("Reshape", "Flatten", "Squeeze", "Unsqueeze", axes="new")
+@vjp("Reshape", "Flatten", "Squeeze", "Unsqueeze", axes="reshaped")
 def reshape(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     """ct in the shape of x."""
     return op.reshape_like(ct, p.x), *[None] * (len(p.inputs) - 1)
@@ -60,7 +60,7 @@ def _constant_parts_of_concat(op: Emitter, p: Primal) -> gs.Tensor:
     return op.Concat(*parts, axis=p.attrs["axis"])
 
 
-@vjp("Concat", offset=_constant_parts)
+@vjp("Concat", offset=_constant_parts, axes="joined")
 def concat(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     """The part of ct that each operand became."""
     axis = p.attrs["axis"]

@@ -27,7 +27,9 @@ from fg_onnx.versions import REVIEWED_OPSET, is_reviewed, since
 Cotangents: TypeAlias = "Sequence[gs.Tensor | None]"
 Vjp: TypeAlias = Callable[..., Cotangents]
 Status: TypeAlias = Literal["rule", "zero", "refused", "body", "unknown"]
-Axes: TypeAlias = Literal["kept", "channels-first", "permuted", "new"]
+Axes: TypeAlias = Literal[
+    "kept", "channels-first", "permuted", "reshaped", "product", "joined", "new"
+]
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,8 @@ class Rule:
             it; takes the rule's own cotangents.
         outputs: how many outputs carry cotangents; None: all.
         axes: what the operator does to the axes of an image: keeps them, demands [N, C, ...],
-            permutes them by its ``perm``, or makes new ones.
+            permutes them by its ``perm``, writes the same entries in another shape, mixes one of
+            them as a product of matrices does, joins tensors along its ``axis``, or makes new ones.
         summary: the first line of the rule's docstring, or the formula.
     """
 
