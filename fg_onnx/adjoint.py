@@ -5,7 +5,7 @@ This file knows no operator by name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import onnx_graphsurgeon as gs
@@ -17,7 +17,10 @@ from fg_onnx.vjps.table import RULES, Cotangents
 
 @dataclass(frozen=True, eq=False)
 class Pullback:
-    """What one step did: the cotangents of its results, and those it passed to its operands."""
+    """What one step did: the cotangents of its results, and those it passed to its operands.
+
+    ``primal`` is the step as the rule saw it.
+    """
 
     primal: Primal
     cts: tuple[gs.Tensor | None, ...]
@@ -38,9 +41,16 @@ class Adjoint:
 
 
 def append_adjoint(
-    op: Emitter, primals: Sequence[Primal], x: gs.Tensor, y: gs.Tensor, ct_y: gs.Tensor
+    op: Emitter,
+    primals: Sequence[Primal],
+    x: gs.Tensor,
+    y: gs.Tensor,
+    ct_y: gs.Tensor,
+    seen: Callable[[Primal], Primal] = lambda p: p,
 ) -> Adjoint:
     """Emit the adjoint of all steps between ``x`` and ``y``, whose cotangent is ``ct_y``.
+
+    ``seen`` gives a step as its rule is to read it (see `fg_onnx.views`).
 
     Raises:
         UnsupportedModelError: a rule cannot take its node.
@@ -52,13 +62,14 @@ def append_adjoint(
         if all(ct is None for ct in cts):
             continue
         rule = RULES[p.op_type]
-        passed = rule.vjp(op, p, *(cts if rule.outputs is None else cts[: rule.outputs]))
+        viewed = seen(p)
+        passed = rule.vjp(op, viewed, *(cts if rule.outputs is None else cts[: rule.outputs]))
         assert len(passed) >= len(p.inputs), f"{p.op_type} passes {len(passed)} cotangents"
         for operand, active, ct in zip(p.inputs, p.active, passed, strict=False):
             if active and ct is not None:
                 assert operand is not None
                 arrived.setdefault(operand.name, []).append(ct)
-        pullbacks[p.y.name] = Pullback(p, cts, passed)
+        pullbacks[p.y.name] = Pullback(viewed, cts, passed)
     return Adjoint(pullbacks, _collect(op, arrived, x))
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import onnx_graphsurgeon as gs
 
 from fg_onnx.emit import Emitter, is_static
@@ -89,7 +90,7 @@ def _channels_first(
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Layers of one size: their names, and their maps [N, len(names), *size]."""
+    """Layers of one size: their names, and their maps, float32 [N, len(names), *size]."""
 
     names: tuple[str, ...]
     maps: gs.Tensor
@@ -103,7 +104,11 @@ def group_layers(op: Emitter, layers: Mapping[str, Layer]) -> list[Group]:
         known = all(isinstance(dim, int) for dim in layer.size)
         by_size.setdefault(layer.size if known else (name,), []).append(name)
     return [
-        Group(tuple(names), rescaled(op, [layers[name] for name in names]), layers[names[0]].size)
+        Group(
+            tuple(names),
+            op.cast(rescaled(op, [layers[name] for name in names]), np.float32),
+            layers[names[0]].size,
+        )
         for names in by_size.values()
     ]
 

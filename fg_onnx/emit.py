@@ -85,9 +85,17 @@ class Emitter:
             ct = self.ReduceSum(ct, axes=list(range(extra)), keepdims=0)
         return ct
 
+    def cast(self, tensor: gs.Tensor, dtype: Any) -> gs.Tensor:
+        """A tensor in a type, the same one where it is of that type."""
+        if tensor.dtype == dtype:
+            return tensor
+        result = self.Cast(tensor, to=onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
+        result.shape = tensor.shape
+        return result
+
     def mask(self, condition: gs.Tensor, like: gs.Tensor) -> gs.Tensor:
         """A tensor in the type of ``like``; truth as 0 and 1 (a product is faster than Where)."""
-        return self.Cast(condition, to=onnx.helper.np_dtype_to_tensor_dtype(np.dtype(like.dtype)))
+        return self.cast(condition, like.dtype)
 
     def sign(self, tensor: gs.Tensor) -> gs.Tensor:
         """-1, 0 or 1 (Sign is slow on the CPU, and has no kernel on some devices)."""

@@ -21,6 +21,7 @@ from fg_onnx.publish import Explained, publish
 from fg_onnx.seeding import by_cotangent, by_target, loosen_target, scores_per_image
 from fg_onnx.sites import promote_biases
 from fg_onnx.terms import site_term
+from fg_onnx.views import Views
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,8 +97,9 @@ def instrument(
     primals = [current.get(p.y.name, p) for p in plan.primals]
 
     op = Emitter(plan.graph, plan.opset)
-    seeding = (by_cotangent if seed else by_target)(op, plan.y)
-    adjoint = append_adjoint(op, primals, plan.x, plan.y, seeding.cotangent)
+    views = Views(op, primals)
+    seeding = (by_cotangent if seed else by_target)(op, views, plan.y)
+    adjoint = append_adjoint(op, primals, plan.x, plan.y, seeding.cotangent, views.primal)
     if adjoint.input_gradient is None:
         raise UnsupportedModelError(
             "no-path",
@@ -110,7 +112,8 @@ def instrument(
         if bound.site.tensor in adjoint.pullbacks
     }
     sites = tuple(bound for bound in sites if bound.site.name in terms)
-    explained = Explained(plan.x, plan.layout, seeding, adjoint.input_gradient)
+    x = views.of(plan.x)
+    explained = Explained(x, plan.x.dtype, plan.layout, seeding, adjoint.input_gradient)
     publish(op, explained, sites, terms, STYLES[psi], emit)
 
     working.drop_unused(plan.graph)

@@ -26,6 +26,7 @@ from fg_onnx.primal import (
     node_name,
     primal,
 )
+from fg_onnx.quantised import unclipped_scores, way_out
 from fg_onnx.sites import BoundSite, find_sites
 from fg_onnx.vjps import status, zeros
 
@@ -135,7 +136,8 @@ def make_plan(
     ]
     primals: list[Primal] = []
     if not unsupported:
-        primals = recognise([primal(node, version, active) for node in nodes])
+        steps = recognise([primal(node, version, active) for node in nodes])
+        primals = unclipped_scores(steps, y)
     layouts = Layouts(primals, x)
     sites = find_sites(primals, layouts, freeze=freeze)
     return Plan(
@@ -232,9 +234,8 @@ def _explained_output(
 def _blame_operator(graph: gs.Graph, x: gs.Tensor, opset: int) -> None:
     """Name the operator that takes what depends on ``x`` out of reach, if there is one.
 
-    Integers do not pass a cotangent on, so the operators of an int8 model are beyond the active
-    tensors; it is they, and not the output, that stand in the way. A QuantizeLinear is only the
-    door to them: what lies behind it tells more.
+    What yields integers passes no cotangent on, so that such an operator (NonMaxSuppression) lies
+    beyond the active tensors; it is it, and not the output, that stands in the way.
     """
     reached = {x.name}
     blocking = []
@@ -246,8 +247,7 @@ def _blame_operator(graph: gs.Graph, x: gs.Tensor, opset: int) -> None:
         if answer not in ("rule", "body"):
             blocking.append(Unsupported(node.op, node_name(node), reason))
     if blocking:
-        behind = [found for found in blocking if found.op != "QuantizeLinear"]
-        raise _unsupported((behind or blocking)[0], len(blocking) - 1)
+        raise _unsupported(blocking[0], len(blocking) - 1)
 
 
 def _unsupported(first: Unsupported, others: int = 0) -> UnsupportedModelError:
@@ -255,7 +255,8 @@ def _unsupported(first: Unsupported, others: int = 0) -> UnsupportedModelError:
     return UnsupportedModelError(
         "unsupported-operator",
         f"`{first.op}` at `{first.node}`: {first.reason}{more}",
-        "`fg-onnx inspect MODEL` lists all such nodes; `fg-onnx ops` the operators that work",
+        way_out(first.op)
+        or "`fg-onnx inspect MODEL` lists all such nodes; `fg-onnx ops` the operators that work",
         op=first.op,
         node=first.node,
     )

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
@@ -17,7 +18,10 @@ import onnx_graphsurgeon as gs
 from fg_onnx.errors import UnsupportedModelError
 from fg_onnx.working import read_by
 
-FLOATS = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+NARROW = (np.dtype(np.float16), BFLOAT16)
+_QUANTISING = frozenset({"QuantizeLinear", "DynamicQuantizeLinear"})  # the integers stand for floats
+FLOATS = (*NARROW, np.dtype(np.float32), np.dtype(np.float64))
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,10 +155,14 @@ def primal(node: gs.Node, opset: int, active: frozenset[str]) -> Primal:
 
 def dependent_tensors(graph: gs.Graph, x: gs.Tensor, zero: frozenset[str]) -> frozenset[str]:
     """Names of the tensors that depend on ``x``; operators in ``zero`` pass nothing on."""
-    forward = {x.name}
+    forward, quantised = {x.name}, set[str]()
     for node in graph.nodes:
         if node.op not in zero and not forward.isdisjoint(read_by(node)):
+            results = [t.name for t in node.outputs if t.name and not is_float(t)]
+            if node.op in _QUANTISING or any(t.name in quantised for t in node.inputs):
+                quantised.update(results)
             forward.update(t.name for t in node.outputs if t.name and is_float(t))
+            forward.update(quantised.intersection(results))
     return frozenset(forward)
 
 

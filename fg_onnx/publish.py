@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import onnx_graphsurgeon as gs
 
 from fg_onnx import aggregate, manifest
 from fg_onnx.emit import Emitter
 from fg_onnx.layout import Layout
 from fg_onnx.manifest import Dim, Emit
+from fg_onnx.primal import is_float
 from fg_onnx.psi import Psi
 from fg_onnx.seeding import Seeding
 from fg_onnx.sites import BoundSite
@@ -19,9 +22,13 @@ from fg_onnx.terms import Term
 
 @dataclass(frozen=True, eq=False)
 class Explained:
-    """What was differentiated: the input with its grid, the scalar, and the gradient."""
+    """What was differentiated: the input with its grid, the scalar, and the gradient.
+
+    ``dtype`` is the type of the model's own input; ``x`` may be a wider view of it.
+    """
 
     x: gs.Tensor
+    dtype: np.dtype
     layout: Layout | None
     seeding: Seeding
     gradient: gs.Tensor
@@ -59,7 +66,7 @@ def publish(
         total = aggregate.saliency(op, psi, parts, x, explained.layout)
         _output(op, total, manifest.SALIENCY, [batch, 1, *explained.layout.grid(x.shape)])
     if "input-gradient" in emit:
-        _output(op, explained.gradient, manifest.INPUT_GRADIENT, x.shape)
+        _output(op, explained.gradient, manifest.INPUT_GRADIENT, x.shape, explained.dtype)
     if "layer-maps" in emit:
         maps = aggregate.layer_maps(op, groups)
         for bound in sites:
@@ -69,12 +76,17 @@ def publish(
     if "bias-gradients" in emit:
         for bound in sites:
             product = terms[bound.site.name].product(op)
-            _output(op, product, manifest.BIAS_GRADIENT + bound.site.name, bound.site.shape)
+            own = bound.primal.y
+            dtype = own.dtype if is_float(own) else product.dtype
+            _output(op, product, manifest.BIAS_GRADIENT + bound.site.name, bound.site.shape, dtype)
     if explained.seeding.index is not None:
-        _output(op, explained.seeding.index, manifest.EXPLAINED, [batch])
+        _output(op, explained.seeding.index, manifest.EXPLAINED, [batch], np.int64)
 
 
-def _output(op: Emitter, tensor: gs.Tensor, name: str, shape: Sequence[Dim]) -> None:
+def _output(
+    op: Emitter, tensor: gs.Tensor, name: str, shape: Sequence[Dim], dtype: npt.DTypeLike = np.float32
+) -> None:
+    tensor = op.cast(tensor, dtype)
     result = gs.Variable(name, tensor.dtype, list(shape))
     op.graph.nodes.append(gs.Node("Identity", name, {}, [tensor], [result]))
     op.graph.outputs.append(result)

@@ -14,6 +14,7 @@ import onnx_graphsurgeon as gs
 from fg_onnx import manifest
 from fg_onnx.emit import Emitter, is_static
 from fg_onnx.errors import UnsupportedModelError
+from fg_onnx.views import Views
 
 _TARGETS_DIM = "fg_targets"  # 1 or N: either one target for all images, or one for each
 
@@ -33,7 +34,7 @@ class Seeding:
     index: gs.Tensor | None
 
 
-def by_target(op: Emitter, y: gs.Tensor) -> Seeding:
+def by_target(op: Emitter, views: Views, y: gs.Tensor) -> Seeding:
     """Add the input ``fg_target`` and start from a one-hot cotangent.
 
     Raises:
@@ -41,6 +42,7 @@ def by_target(op: Emitter, y: gs.Tensor) -> Seeding:
     """
     target = gs.Constant(manifest.TARGET, np.array([manifest.PREDICTED], dtype=np.int64))
     op.graph.inputs.append(target)
+    y = views.of(y)
     rows = op.Flatten(y, axis=1)
     predicted = op.ArgMax(rows, axis=1, keepdims=0)
     index = op.Where(op.Less(target, 0), predicted, target)
@@ -61,12 +63,13 @@ def by_target(op: Emitter, y: gs.Tensor) -> Seeding:
     return Seeding(score, ct, op.Reshape(index, [-1]))
 
 
-def by_cotangent(op: Emitter, y: gs.Tensor) -> Seeding:
-    """Add the input ``fg_seed`` in the shape of y and start from it."""
+def by_cotangent(op: Emitter, views: Views, y: gs.Tensor) -> Seeding:
+    """Add the input ``fg_seed`` in the shape and type of y and start from it."""
     seed = gs.Variable(manifest.SEED, y.dtype, y.shape)
     op.graph.inputs.append(seed)
-    rows = op.Flatten(op.Mul(seed, y), axis=1)
-    return Seeding(op.ReduceSum(rows, axes=[1], keepdims=0), seed, None)
+    ct = views.of(seed)
+    rows = op.Flatten(op.Mul(ct, views.of(y)), axis=1)
+    return Seeding(op.ReduceSum(rows, axes=[1], keepdims=0), ct, None)
 
 
 def loosen_target(proto: onnx.ModelProto) -> None:

@@ -52,7 +52,7 @@ class Term:
 
 def site_term(op: Emitter, bound: BoundSite, pullback: Pullback) -> Term:
     """The bias-gradient of a site."""
-    p, offset, ct = bound.primal, bound.offset, pullback.cts[0]
+    p, offset, ct = pullback.primal, bound.offset, pullback.cts[0]
     assert ct is not None
     shape = tuple(p.shape(p.y))
     if offset.kind == "implicit":

@@ -15,8 +15,7 @@ zero("only the shape of its input counts", "ConstantOfShape", "EyeLike")
 zero("it draws at random", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial")
 
 refuse(
-    "an int8 model in QOperator form has no float weights to differentiate; "
-    "quantise in QDQ form instead",
+    "an int8 model in QOperator form, or quantised as it runs, has no floats to differentiate",
     *("QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear"),
 )
 refuse("a selection of boxes is not differentiable in a useful way", "NonMaxSuppression")
@@ -24,4 +23,3 @@ refuse("its output is a selection of unknown size", "Unique", "Compress")
 refuse("control flow is not differentiated", "Loop", "Scan")
 refuse("which branch it takes is known only at run time", "If")
 refuse("sequences and strings are not differentiated", "SequenceMap", "SequenceConstruct")
-refuse("it rounds to a lower precision on purpose", "QuantizeLinear", "DequantizeLinear")

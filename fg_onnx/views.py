@@ -1,0 +1,135 @@
+"""The forward graph as the adjoint reads it: every number in float32 or float64.
+
+Three kinds of tensors are not read as they are.
+
+- Narrow floats are cast to float32. Gradients, their products and their sums over a feature map
+  leave the range of float16 (6e-8 to 65504) in ordinary networks.
+- Integers are read as the numbers they stand for. Constants are dequantised by plain arithmetic,
+  which runtimes carry out once, when they load the model; a DequantizeLinear they keep.
+- What a runtime computes in integers, ``QuantizeLinear(f(DequantizeLinear(q)))`` in one kernel,
+  is computed once more in floats where the adjoint reads f's result. Reading the forward's own
+  would keep the runtime from fusing it, and so change the outputs of the deployed model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from fg_onnx.emit import Emitter
+from fg_onnx.model import MOST_SEEN
+from fg_onnx.primal import NARROW, Primal
+from fg_onnx.quantised import Quantisation, quantisations
+
+
+class Views:
+    """What stands for the tensors of a graph to which nothing has been appended yet.
+
+    Raises:
+        UnsupportedModelError: quantised integers are used as anything but numbers.
+    """
+
+    def __init__(self, op: Emitter, primals: Sequence[Primal]) -> None:
+        self._op = op
+        self._quantised = quantisations(primals)
+        self._fused = _fused(primals, {tensor.name for tensor in op.graph.outputs})
+        self._found: dict[int, gs.Tensor] = {}
+
+    def primal(self, p: Primal) -> Primal:
+        """The step with the tensors that its rule is to read."""
+        return replace(p, inputs=self._all(p.inputs), outputs=self._all(p.outputs))
+
+    def of(self, tensor: gs.Tensor) -> gs.Tensor:
+        """What stands for a tensor; of the same shape."""
+        if id(tensor) not in self._found:
+            found = self._view(tensor)
+            if found is not tensor:
+                found.shape = tensor.shape
+            self._found[id(tensor)] = found
+        return self._found[id(tensor)]
+
+    def _all(self, tensors: Sequence[gs.Tensor | None]) -> tuple[gs.Tensor | None, ...]:
+        return tuple(None if tensor is None else self.of(tensor) for tensor in tensors)
+
+    def _view(self, tensor: gs.Tensor) -> gs.Tensor:
+        if tensor.name in self._quantised:
+            return self._dequantised(tensor, self._quantised[tensor.name])
+        made_by = tensor.inputs[0] if tensor.inputs else None
+        if made_by is not None and made_by.op == "DequantizeLinear":
+            source = made_by.inputs[0]
+            if source.name in self._quantised:
+                return self.of(source)
+            if isinstance(source, gs.Constant) and not made_by.attrs.get("block_size"):
+                return self._unpacked(made_by)
+        if tensor.name in self._fused:
+            operands = [self.of(u) if u.name else None for u in made_by.inputs]
+            return getattr(self._op, made_by.op)(*operands, **made_by.attrs)
+        return self._wide(tensor)
+
+    def _wide(self, tensor: gs.Tensor) -> gs.Tensor:
+        if tensor.dtype not in NARROW:
+            return tensor
+        plain = isinstance(tensor, gs.Constant) and tensor not in self._op.graph.inputs
+        if plain and np.prod(tensor.shape, dtype=np.int64) <= MOST_SEEN:
+            return self._op.constant(np.asarray(tensor.values, dtype=np.float32))
+        return self._op.cast(tensor, np.float32)
+
+    def _dequantised(self, q: gs.Tensor, how: Quantisation) -> gs.Tensor:
+        # Another axis of the same meaning: no runtime takes the node for one of the forward's.
+        rank = len(q.shape)
+        axis = how.axis - rank if how.axis >= 0 else how.axis + rank
+        operands = [how.scale] if how.zero is None else [how.scale, how.zero]
+        numbers = self._op.DequantizeLinear(q, *operands, axis=axis)
+        numbers.dtype = how.scale.dtype
+        return self._wide(numbers)
+
+    def _unpacked(self, node: gs.Node) -> gs.Tensor:
+        """``scale * (q - zero_point)`` of a constant."""
+        op, (q, scale, *rest) = self._op, node.inputs
+        how = Quantisation(self._wide(scale), rest[0] if rest else None, node.attrs.get("axis", 1))
+        rank = len(q.shape)
+        numbers: gs.Tensor = op.cast(q, how.scale.dtype)
+        if how.zero is not None:
+            numbers = op.Sub(numbers, how.along(op, op.mask(how.zero, how.scale), rank))
+        return op.Mul(numbers, how.along(op, how.scale, rank))
+
+
+def _fused(primals: Sequence[Primal], outputs: set[str]) -> frozenset[str]:
+    """What a runtime may never compute as such: what one step, or a step and an activation after
+    it, makes of dequantised tensors for nothing but to quantise it."""
+    found = set()
+    steps = {id(node): p for p in primals for node in p.nodes}
+    for p in primals:
+        if not _is_plain(p, outputs) or not all(map(_is_dequantised, _operands(p))):
+            continue
+        if _only_quantised(p.y):
+            found.add(p.y.name)
+        elif len(p.y.outputs) == 1:
+            after = steps.get(id(p.y.outputs[0]))
+            if (
+                after is not None
+                and _is_plain(after, outputs)
+                and _operands(after) == [p.y]
+                and _only_quantised(after.y)
+            ):
+                found.update((p.y.name, after.y.name))
+    return frozenset(found)
+
+
+def _operands(p: Primal) -> list[gs.Tensor]:
+    return [u for u, active in zip(p.inputs, p.active, strict=True) if active and u is not None]
+
+
+def _is_plain(p: Primal, outputs: set[str]) -> bool:
+    return len(p.nodes) == len(p.outputs) == 1 and p.y.name not in outputs
+
+
+def _is_dequantised(tensor: gs.Tensor) -> bool:
+    return bool(tensor.inputs) and tensor.inputs[0].op == "DequantizeLinear"
+
+
+def _only_quantised(tensor: gs.Tensor) -> bool:
+    return bool(tensor.outputs) and all(node.op == "QuantizeLinear" for node in tensor.outputs)

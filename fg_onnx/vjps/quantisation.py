@@ -1,0 +1,56 @@
+"""Rounding to integers: straight through inside the range that they have."""
+
+from __future__ import annotations
+
+import ml_dtypes
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from fg_onnx.emit import Emitter
+from fg_onnx.primal import Primal
+from fg_onnx.quantised import UNCLIPPED, quantisation
+from fg_onnx.vjps.table import Cotangents, implicit, vjp
+
+
+@vjp("QuantizeLinear", offset=implicit)
+def quantize_linear(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
+    """ct * [lowest <= round(x / scale) + zero_point <= highest], as PyTorch's fake quantisation."""
+    rest = [None] * (len(p.inputs) - 1)
+    if any(p.active[1:]):
+        raise p.refusal("its scale depends on the explained input")
+    if p.attrs.get("block_size"):
+        raise p.refusal("it quantises block by block")
+    if p.attrs.get(UNCLIPPED):
+        return ct, *rest
+    low, high = (_bound(op, p, limit) for limit in _limits(p.nodes[-1].outputs[0].dtype))
+    inside = op.And(op.GreaterOrEqual(p.x, low), op.Less(p.x, high))
+    return op.Mul(ct, op.mask(inside, ct)), *rest
+
+
+def _limits(dtype: np.dtype) -> tuple[float, float]:
+    """Where rounding leads beyond the least and the greatest number of a quantised type.
+
+    Halves are rounded to even: the upper limit itself is beyond for an even zero point.
+    """
+    if dtype.kind in "iu" or "int" in dtype.name:
+        info = ml_dtypes.iinfo(dtype)
+        return float(info.min) - 0.5, float(info.max) + 0.5
+    highest = float(ml_dtypes.finfo(dtype).max)
+    return -highest, highest
+
+
+def _bound(op: Emitter, p: Primal, limit: float) -> gs.Tensor:
+    """``scale * (limit - zero_point)``, to be compared with x."""
+    how = quantisation(p)
+    steps = op.constant(limit, how.scale.dtype)
+    if how.zero is not None:
+        steps = op.Sub(steps, op.mask(how.zero, how.scale))
+    return how.along(op, op.Mul(how.scale, steps), len(p.shape(p.x)))
+
+
+@vjp("DequantizeLinear")
+def dequantize_linear(_: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
+    """ct: the cotangent of the numbers is that of the integers that stand for them."""
+    if any(p.active[1:]):
+        raise p.refusal("its scale depends on the explained input")
+    return ct, *[None] * (len(p.inputs) - 1)
