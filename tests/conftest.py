@@ -15,24 +15,12 @@ import pytest
 
 from fg_onnx import Attribution, Session, instrument
 from sample_models import fetch, tiny
+from sample_models.architectures import CLOSELY_TESTED, KNOWN
 
 FASHION = Path(fetch.__file__).parent / "fashion_vgg.onnx"
 THREADS = 2
 
 EXPORTERS = ("torchscript", "dynamo")
-NETS = (
-    "squeezenet1_1",
-    "vgg11_bn",
-    "resnet18",
-    "resnet50",
-    "densenet121",
-    "mobilenet_v2",
-    "googlenet",
-    "mobilenet_v3_small",
-    "efficientnet_b0",
-    "regnet_y_400mf",
-    "efficientnet_lite0",
-)
 IMAGES = 3
 GIVEN = 7  # the class that is explained beside the predicted one
 
@@ -139,12 +127,12 @@ class Net:
 
 def _param(name: str, exporter: str) -> Any:
     marks = [pytest.mark.torch]
-    if name == "efficientnet_lite0":
+    if KNOWN[name].library == "package":
         marks.append(pytest.mark.network)
     return pytest.param((name, exporter), marks=marks, id=f"{name}-{exporter}")
 
 
-@pytest.fixture(scope="session", params=[_param(n, e) for n in NETS for e in EXPORTERS])
+@pytest.fixture(scope="session", params=[_param(n, e) for n in CLOSELY_TESTED for e in EXPORTERS])
 def net(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Every exported net.
 

@@ -8,31 +8,31 @@ operation on it::
 
     x' = x + (value - x).detach()
 
-The decisions are then the model's, and everything else is still torch's: `recentred` asserts that
-value and x are the same number up to float32 rounding, so a wrong forward pass cannot hide.
-
-Kinks are paired by the order of execution, which is the order of nodes for both exporters; the
-operator, the shape and the values are asserted at each.
+The decisions are then the model's, and everything else is still torch's: value and x must be the
+same number up to float32 rounding, so a wrong forward pass cannot hide.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 # ReLU and Clip by their outputs: their masks are taken from y, and a graph output between a Conv
 # and its ReLU would keep the runtime from fusing the two.
 _BY_OUTPUT = {"Relu", "Clip"}
-_BY_INPUT = {"MaxPool", "HardSwish", "HardSigmoid"}
+_BY_INPUT = {"MaxPool", "HardSwish", "HardSigmoid", "LeakyRelu"}
+
+Bounds: TypeAlias = "tuple[float | None, float | None]"
 
 # Of the largest entry of a tensor. Measured: at most 7e-7, since each kink starts afresh from the
 # model's values; wrong padding, a wrong pairing or a missing bias are off by 1e-2 and more.
@@ -47,13 +47,18 @@ class Kink:
     tensor: str
 
 
-def expose_kinks(model: onnx.ModelProto) -> list[Kink]:
-    """Append what decides each kinked forward node to the graph's outputs; changes the model."""
-    kinks = [
+def kinks_of(model: onnx.ModelProto) -> list[Kink]:
+    """The kinked forward nodes of an instrumented model, in order."""
+    return [
         Kink(node.op_type, node.output[0] if node.op_type in _BY_OUTPUT else node.input[0])
         for node in model.graph.node
         if node.op_type in _BY_OUTPUT | _BY_INPUT and not node.name.startswith("fg/")
     ]
+
+
+def expose_kinks(model: onnx.ModelProto) -> list[Kink]:
+    """Append what decides each kinked forward node to the graph's outputs; changes the model."""
+    kinks = kinks_of(model)
     present = {value.name for value in model.graph.output}
     for tensor in dict.fromkeys(kink.tensor for kink in kinks):
         if tensor not in present:
@@ -63,58 +68,109 @@ def expose_kinks(model: onnx.ModelProto) -> list[Kink]:
     return kinks
 
 
-@contextlib.contextmanager
-def same_region(kinks: list[Kink], values: dict[str, np.ndarray]) -> Iterator[None]:
-    """Within, torch's kinked functions decide as the model did; all kinks must be met, in order."""
-    remaining = iter(kinks)
+class same_region(TorchFunctionMode):  # noqa: N801  used as a context
+    """Within, torch's kinked functions decide as the model did.
 
-    def centred(op: str, x: Tensor) -> Tensor:
-        kink = next(remaining)
-        assert kink.op == op, f"torch runs a {op} where the model has {kink}"
-        value = torch.from_numpy(values[kink.tensor]).to(x.dtype)
-        return recentred(op, x, value)
+    Each is paired with the first kink of the model, in order, that is of the same operator and
+    shape and, up to rounding, the same number; one that was met before only where no other fits,
+    for an exporter may compute once what torch computes twice. All kinks must be met.
+    """
 
-    originals = {
-        name: getattr(functional, name)
-        for name in ("relu", "relu6", "hardtanh", "max_pool2d", "hardswish", "hardsigmoid")
-    }
+    def __init__(self, kinks: list[Kink], values: dict[str, np.ndarray]) -> None:
+        super().__init__()
+        self.kinks = kinks
+        self.values = values
+        self.unmet = list(kinks)
 
-    def of(op: str, name: str) -> Any:
-        def call(input: Tensor, *args: Any, inplace: bool = False, **options: Any) -> Tensor:
-            return originals[name](centred(op, input), *args, **options)
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kinked = _KINKED.get(func)
+        if kinked is None:
+            return func(*args, **(kwargs or {}))
+        op, bounds = kinked
+        x, *rest = args
+        with torch.no_grad():
+            value = self._meet(op, x, bounds(*rest, **(kwargs or {})))
+        return func(recentred(x, value), *rest, **(kwargs or {}))
 
-        return call
+    def _meet(self, op: str, x: Tensor, bounds: Bounds) -> Tensor:
+        """Where the argument of a kinked function has to be for the model's decisions."""
+        least = np.inf
+        for kink in (*self.unmet, *self.kinks):
+            found = self.values[kink.tensor]
+            if kink.op != op or found.shape != tuple(x.shape):
+                continue
+            value = torch.from_numpy(found).to(x.dtype)
+            seen, target = _sides(op, x, value, bounds)
+            scale = value.abs().max().clamp(min=1e-30)
+            gap = float((value - seen).abs().max() / scale)
+            if gap <= _SAME:
+                if kink in self.unmet:
+                    self.unmet.remove(kink)
+                return target
+            least = min(least, gap)
+        raise AssertionError(
+            f"torch runs a {op} of {tuple(x.shape)}; the model's nearest is {least:.1e} apart"
+        )
 
-    try:
-        functional.relu = of("Relu", "relu")
-        functional.relu6 = of("Clip", "relu6")
-        functional.hardtanh = of("Clip", "hardtanh")
-        functional.max_pool2d = of("MaxPool", "max_pool2d")
-        functional.hardswish = of("HardSwish", "hardswish")
-        functional.hardsigmoid = of("HardSigmoid", "hardsigmoid")
-        yield
-    finally:
-        for name, original in originals.items():
-            setattr(functional, name, original)
-    left = list(remaining)
-    assert not left, f"torch never ran {left}"
+    def __exit__(self, kind: Any, *rest: Any) -> None:
+        super().__exit__(kind, *rest)
+        assert kind is not None or not self.unmet, f"torch never ran {self.unmet}"
 
 
-def recentred(op: str, x: Tensor, value: Tensor) -> Tensor:
+def _sides(op: str, x: Tensor, value: Tensor, bounds: Bounds) -> tuple[Tensor, Tensor]:
+    """What torch would see of ``x`` in the place of ``value``, and x on the sides of ``value``."""
+    if op not in _BY_OUTPUT:
+        return x, value
+    low, high = bounds
+    seen, target = x.clamp(low, high), value
+    if low is not None:
+        target = torch.where(value > low, target, x.clamp(max=low))
+    if high is not None:
+        target = torch.where(value < high, target, x.clamp(min=high))
+    return seen, target
+
+
+def recentred(x: Tensor, value: Tensor) -> Tensor:
     """``x`` with the values that put it where the model was; its derivative is unchanged."""
-    assert value.shape == x.shape
-    with torch.no_grad():
-        if op == "Relu":
-            seen, target = x.clamp(min=0), torch.where(value > 0, value, x.clamp(max=0))
-        elif op == "Clip":  # ReLU6, the only one that torchvision and EfficientNet-Lite have
-            seen = x.clamp(0, 6)
-            target = torch.where(value > 0, value, x.clamp(max=0))
-            target = torch.where(value < 6, target, x.clamp(min=6))
-        else:
-            seen, target = x, value
-        gap = (value - seen).abs().max() / value.abs().max().clamp(min=1e-30)
-        assert gap <= _SAME, f"{op}: the model and torch are {gap:.1e} apart"
-    return x + (target - x).detach()
+    return x + (value - x).detach()
+
+
+def _none(*_: Any, **__: Any) -> Bounds:
+    return None, None
+
+
+def _from_0(*_: Any, **__: Any) -> Bounds:
+    return 0.0, None
+
+
+def _from_0_to_6(*_: Any, **__: Any) -> Bounds:
+    return 0.0, 6.0
+
+
+def _given(low: float = -1.0, high: float = 1.0, *_: Any, **named: Any) -> Bounds:
+    return (
+        named.get("min_val", named.get("min", low)),
+        named.get("max_val", named.get("max", high)),
+    )
+
+
+# As a TorchFunctionMode gets to see them: the outermost function that is called.
+_KINKED: dict[Any, tuple[str, Callable[..., Bounds]]] = {
+    **dict.fromkeys(
+        (functional.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_), ("Relu", _from_0)
+    ),
+    functional.relu6: ("Clip", _from_0_to_6),
+    **dict.fromkeys(
+        (functional.hardtanh, torch.clamp, torch.clamp_, Tensor.clamp, Tensor.clamp_),
+        ("Clip", _given),
+    ),
+    **dict.fromkeys((functional.max_pool2d, torch.max_pool2d), ("MaxPool", _none)),
+    functional.hardswish: ("HardSwish", _none),
+    functional.hardsigmoid: ("HardSigmoid", _none),
+    functional.leaky_relu: ("LeakyRelu", _none),
+}
 
 
 @dataclass(frozen=True, eq=False)

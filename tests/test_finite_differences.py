@@ -1,10 +1,6 @@
-"""Gradients by finite differences of the instrumented model's own score; no other framework.
+"""Gradients by finite differences of the instrumented model's own score (see `differences`).
 
-The contract has all that is needed: ``fg_bias/<site>`` takes any bias, ``fg_target`` holds the
-class fixed. A bias is varied relative to itself, ``b (1 + t s)`` with s = 1 at one channel and 0
-elsewhere, or +1 and -1 at random: then df/dt at t = 0 is ``sum_c s_c sum_positions
-fg_bias_gradient``, and nothing is divided by a bias that may be small. Likewise ``x (1 + t s)`` and
-``x * fg_input_gradient``.
+Biases are varied at one channel, or at all with random signs.
 
 This sees what completeness cannot: a wrong cotangent that the offset, being defined through it,
 makes up for; and a promoted input that is not the one its site reports on.
@@ -12,49 +8,17 @@ makes up for; and a promoted input that is not the one its site reports on.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import onnx
 import pytest
 from conftest import images_of, noise, run, torch_exports
+from differences import score_of, settled_derivative
 from onnx import numpy_helper
 
 from fg_onnx import Session, instrument
 from fg_onnx.manifest import EMITS
-from fg_onnx.runtime import open_session
 
 ULP = 2.0**-24
-
-
-@dataclass(eq=False)
-class Score:
-    """f of a model, for a fixed class of each image, as a function of some changed inputs."""
-
-    session: object
-    feeds: dict[str, np.ndarray]
-
-    def __call__(self, **changed: np.ndarray) -> np.ndarray:
-        (found,) = self.session.run(["fg_score"], {**self.feeds, **changed})
-        return found.astype(np.float64)
-
-    def along(self, name: str, value: np.ndarray, sign: np.ndarray):
-        """t -> f with the input ``name`` at ``value * (1 + t sign)``."""
-
-        def at(t: float) -> np.ndarray:
-            return self(**{name: np.asarray(value * (1 + t * sign), dtype=np.float32)})
-
-        return at
-
-
-def score_of(source, feeds, target):
-    """Without emits the instrumented model is the forward pass and the score."""
-    proto = instrument(source, emit=()).model
-    return Score(open_session(proto.SerializeToString()), {**feeds, "fg_target": target}), {
-        weight.name: numpy_helper.to_array(weight)
-        for weight in proto.graph.initializer
-        if weight.name.startswith("fg_bias/")
-    }
 
 
 # --- small samples: within one linear region, exactly ---------------------------------------------
@@ -135,18 +99,9 @@ def test_input_gradient_of_small_samples(sample):
 
 # --- where f is not affine ------------------------------------------------------------------------
 
-# Every site has a step of its own, chosen without a look at the gradient: where it and the next, a
-# quarter of it, differ least. Truncation (or, in a large net, the kinks met) falls with the step,
-# rounding grows.
+# Every site has a step of its own, by `settled_derivative`.
 SMOOTH = [4.0**-k for k in range(1, 5)]
 KINKED = [4.0**-k for k in range(2, 9)]
-
-
-def settled_derivative(at, ladder):
-    """df/dt per image, at the step where it changes least."""
-    rungs = np.array([(at(h) - at(-h)) / (2 * h) for h in ladder])
-    best = np.abs(np.diff(rungs, axis=0)).argmin(0)
-    return np.take_along_axis((rungs[:-1] + rungs[1:]) / 2, best[None], axis=0)[0]
 
 
 GATED = """
