@@ -99,7 +99,8 @@ class Views:
 
 def _fused(primals: Sequence[Primal], outputs: set[str]) -> frozenset[str]:
     """What a runtime may never compute as such: what one step, or a step and an activation after
-    it, makes of dequantised tensors for nothing but to quantise it."""
+    it, makes of dequantised tensors for nothing but to quantise it.
+    """
     found = set()
     steps = {id(node): p for p in primals for node in p.nodes}
     for p in primals:

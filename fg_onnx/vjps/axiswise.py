@@ -21,7 +21,8 @@ Size: TypeAlias = "int | gs.Tensor"
 
 def size_of(op: Emitter, p: Primal, tensor: gs.Tensor, axis: int) -> Size:
     """The size along an axis."""
-    size = p.shape(tensor)[axis]
+    shape = p.shape(tensor)
+    size, axis = shape[axis], axis % len(shape)
     return size if isinstance(size, int) else op.Slice(op.Shape(tensor), [axis], [axis + 1], [0])
 
 
@@ -31,6 +32,23 @@ def vector(op: Emitter, *entries: Size) -> gs.Tensor:
         return op.constant(entries, np.int64)
     parts = [op.constant([e], np.int64) if isinstance(e, int) else e for e in entries]
     return op.Concat(*parts, axis=0) if len(parts) > 1 else parts[0]
+
+
+def is_zero(size: Size) -> bool:
+    """Whether a size is known to be 0."""
+    return isinstance(size, int) and size == 0
+
+
+def plus(op: Emitter, a: Size, b: Size) -> Size:
+    """The sum of two sizes."""
+    if isinstance(a, int) and isinstance(b, int):
+        return a + b
+    return op.Add(vector(op, a), vector(op, b))
+
+
+def times(op: Emitter, a: Size, factor: int) -> Size:
+    """A multiple of a size."""
+    return a * factor if isinstance(a, int) else op.Mul(a, factor)
 
 
 def positions(op: Emitter, count: Size) -> gs.Tensor:
@@ -57,3 +75,14 @@ def pull_along(op: Emitter, ct: gs.Tensor, matrix: gs.Tensor, axis: int, rank: i
     swapped = list(range(rank))
     swapped[axis], swapped[rank - 2] = rank - 2, axis
     return op.Transpose(op.MatMul(matrix, op.Transpose(ct, perm=swapped)), perm=swapped)
+
+
+def pad_along(
+    op: Emitter, tensor: gs.Tensor, axis: int, rank: int, before: Size, after: Size
+) -> gs.Tensor:
+    """A tensor with zeros at both ends of an axis; less than none are cut off."""
+    if is_zero(before) and is_zero(after):
+        return tensor
+    pads: list[Size] = [0] * (2 * rank)
+    pads[axis], pads[rank + axis] = before, after
+    return op.Pad(tensor, vector(op, *pads), mode="constant")

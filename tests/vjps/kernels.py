@@ -40,22 +40,22 @@ class Mean(OpRun):
 
 
 class Pad(OpRun):
-    """onnx.reference takes no negative padding; this one knows no other mode than constant."""
+    """onnx.reference takes no negative padding: that is cut off before the rest is padded."""
 
     def _run(
         self, x: np.ndarray, pads: Any, value: Any = None, axes: Any = None, mode: str | None = None
     ) -> tuple[np.ndarray]:
-        assert mode in (None, "constant")
         widths = [(0, 0)] * x.ndim
         chosen = range(x.ndim) if axes is None else axes
         for index, axis in enumerate(chosen):
             widths[axis] = (int(pads[index]), int(pads[len(chosen) + index]))
-        fill = 0 if value is None else np.asarray(value).item()
-        wide = np.pad(x, [(max(a, 0), max(b, 0)) for a, b in widths], constant_values=fill)
         kept = (
-            slice(max(-a, 0), n - max(-b, 0)) for n, (a, b) in zip(wide.shape, widths, strict=True)
+            slice(max(-a, 0), n - max(-b, 0)) for n, (a, b) in zip(x.shape, widths, strict=True)
         )
-        return (wide[tuple(kept)],)
+        how: dict[str, Any] = {"mode": mode or "constant"}
+        if how["mode"] == "constant":
+            how["constant_values"] = 0 if value is None else np.asarray(value).item()
+        return (np.pad(x[tuple(kept)], [(max(a, 0), max(b, 0)) for a, b in widths], **how),)
 
 
 class ConvTranspose(OpRun):

@@ -7,10 +7,12 @@ from .arithmetic import ARITHMETIC
 from .convolution import CONVOLUTION, DECONVOLUTION
 from .matrix import MATRIX
 from .normalization import NORMALIZATION
+from .padding import PADDING
 from .pooling import POOLING
 from .reduction import REDUCTION
 from .resizing import RESIZING
 from .shaping import SHAPING
+from .slicing import SLICING
 from .standardization import STANDARDIZATION
 
 CASES = [
@@ -20,9 +22,11 @@ CASES = [
     *DECONVOLUTION,
     *MATRIX,
     *NORMALIZATION,
+    *PADDING,
     *POOLING,
     *REDUCTION,
     *RESIZING,
     *SHAPING,
     *STANDARDIZATION,
+    *SLICING,
 ]

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from ..harness import NEWEST, Case, Fed, Live
+from ..harness import NEWEST, Fed, Live
 from .making import exact, live, weight
 
-INT_MAX, INT_MIN = 2**31 - 1, -(2**31)
 _batch = Live((2, 3, 4), dims=("N", 3, 4))
-_half = np.float64(0.5)
 
-
-def _slice(note: str, starts: list[int], ends: list[int], *rest: Any, **settings: Any) -> Case:
-    """Of an operand [2, 5, 6]."""
-    return exact("Slice", live(2, 5, 6), starts, ends, *rest, note=note, **settings)
-
+_rows, _columns = Live((2, 4), dims=(2, "H")), Live((2, 5), dims=(2, "W"))
 
 SHAPING = [
     exact("Identity", live(2, 3), pointwise=True),
@@ -60,6 +52,7 @@ SHAPING = [
     exact("Concat", weight(2, 2), live(2, 3), weight(2, 1), note="constants", axis=-1),
     exact("Concat", live(2, 3), live(1, 3), note="batch", axis=0, opset=NEWEST),
     exact("Concat", _batch, _batch, note="symbolic-batch", axis=1),
+    exact("Concat", _rows, live(2, 3), _columns, note="symbolic-axis", axis=-1),
     exact("Split", live(2, 6), note="even", outputs=3, axis=1),
     exact("Split", live(6, 2), [1, 2, 3], note="sizes", outputs=3),
     exact("Split", live(2, 7), [3, 4], note="negative-axis", outputs=2, axis=-1),
@@ -67,29 +60,6 @@ SHAPING = [
     exact("Split", live(2, 6), [1, 5], note="first-unused", outputs=2, axis=1, used=(1,)),
     exact("Split", live(2, 7), note="num-outputs", outputs=2, axis=1, num_outputs=2, opset=18),
     exact("Split", _batch, note="N", outputs=2, axis=2, num_outputs=2, opset=NEWEST, used=(1,)),
-    _slice("axes-omitted", [0, 1], [2, 4]),
-    _slice("one-axis", [1], [4], [1]),
-    _slice("negative-axis", [1], [3], [-1]),
-    _slice("several-axes", [1, 2], [4, 6], [1, 2]),
-    _slice("axes-out-of-order", [2, 1], [6, 4], [2, 1], opset=NEWEST),
-    _slice("negative-start-and-end", [-4], [-1], [2]),
-    _slice("end-clamped", [2], [INT_MAX], [2]),
-    _slice("end-clamped-far", [2], [2**63 - 1], [1]),
-    _slice("start-clamped", [-100], [3], [1]),
-    _slice("step", [0], [6], [2], [2]),
-    _slice("step-with-rest", [1], [6], [2], [3]),
-    _slice("step-beyond", [1], [5], [1], [7]),
-    _slice("step-first-axis", [1], [2], [0], [2]),
-    _slice("steps", [0, 1], [5, 6], [1, 2], [2, 2]),
-    _slice("reversed", [-1], [INT_MIN], [2], [-1]),
-    _slice("reversed-far", [INT_MAX], [-(2**63)], [1], [-1]),
-    _slice("reversed-by-two", [4], [0], [1], [-2]),
-    _slice("reversed-part", [-2], [-5], [2], [-1]),
-    _slice("reversed-start-clamped", [100], [1], [2], [-3]),
-    _slice("reversed-through-first", [3], [-7], [2], [-2]),
-    _slice("reversed-both", [-1, -1], [INT_MIN, INT_MIN], [1, 2], [-2, -1], opset=NEWEST),
-    exact("Slice", _batch, [1], [3], [2], [1], note="symbolic-batch"),
-    exact("Slice", _batch, [0], [4], [2], [2], note="symbolic-batch-step"),
     exact("Gather", live(3, 4), np.array(1), note="scalar"),
     exact("Gather", live(3, 4), np.array(-1), note="negative-scalar", axis=1),
     exact("Gather", live(3, 4), [2, 0], note="row"),
@@ -97,12 +67,4 @@ SHAPING = [
     exact("Gather", live(2, 3, 4), [-1, 0, -4], note="negative-indices", axis=-1),
     exact("Gather", live(2, 3, 4), np.array([1]), note="row-of-one", axis=1, opset=NEWEST),
     exact("Gather", _batch, np.array(2), note="symbolic-batch", axis=1),
-    exact("Pad", live(2, 3), [0, 1, 2, 0], note="zeros"),
-    exact("Pad", live(2, 3), [0, 1, 2, 0], _half, note="value"),
-    exact("Pad", live(2, 3), [1, 0, 0, 2], np.float64(0.0), note="zero-value"),
-    exact("Pad", live(4, 5), [-1, 0, 0, -2], note="negative"),
-    exact("Pad", live(4, 5), [-1, 2, 1, -2], _half, note="negative-and-value"),
-    exact("Pad", live(2, 3, 4), [1, 2], _half, [-1], note="axes", opset=18),
-    exact("Pad", live(2, 3, 4), [1, 0, 2, 1], None, [2, 1], note="axes-no-value", opset=NEWEST),
-    exact("Pad", Live((2, 3, 4), dims=("N", 3, 4)), [0, 0, 1, 0, 0, 1], _half, note="symbolic"),
 ]
