@@ -34,6 +34,19 @@ def vector(op: Emitter, *entries: Size) -> gs.Tensor:
     return op.Concat(*parts, axis=0) if len(parts) > 1 else parts[0]
 
 
+def require_size(p: Primal, axis: int, made: int) -> None:
+    """Refuse a node of whose result another size is held than the runtime makes.
+
+    Raises:
+        UnsupportedModelError: the sizes differ.
+    """
+    held = p.shape(p.y)[axis]
+    if isinstance(held, int) and held != made:
+        raise p.refusal(
+            f"ONNX's shape inference gives its axis {axis} the size {held}, ONNX Runtime {made}"
+        )
+
+
 def is_zero(size: Size) -> bool:
     """Whether a size is known to be 0."""
     return isinstance(size, int) and size == 0
@@ -78,11 +91,17 @@ def pull_along(op: Emitter, ct: gs.Tensor, matrix: gs.Tensor, axis: int, rank: i
 
 
 def pad_along(
-    op: Emitter, tensor: gs.Tensor, axis: int, rank: int, before: Size, after: Size
+    op: Emitter,
+    tensor: gs.Tensor,
+    axis: int,
+    rank: int,
+    before: Size,
+    after: Size,
+    value: float = 0.0,
 ) -> gs.Tensor:
-    """A tensor with zeros at both ends of an axis; less than none are cut off."""
+    """A tensor with a border at both ends of an axis; a border of less than 0 is cut off."""
     if is_zero(before) and is_zero(after):
         return tensor
     pads: list[Size] = [0] * (2 * rank)
     pads[axis], pads[rank + axis] = before, after
-    return op.Pad(tensor, vector(op, *pads), mode="constant")
+    return op.Pad(tensor, vector(op, *pads), op.constant(value, tensor.dtype), mode="constant")

@@ -11,11 +11,11 @@ axes swapped, which runtimes run faster than ConvTranspose.
 
 from __future__ import annotations
 
-import numpy as np
 import onnx_graphsurgeon as gs
 
-from fg_onnx.emit import Emitter
+from fg_onnx.emit import Emitter, is_static
 from fg_onnx.primal import Primal
+from fg_onnx.vjps.axiswise import plus, require_size, size_of, vector
 from fg_onnx.vjps.table import Cotangents, Offset, vjp
 from fg_onnx.vjps.windows import Window, window
 
@@ -37,17 +37,16 @@ def _kernel(p: Primal) -> list[int]:
 def conv(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     """ct convolved with w flipped and transposed; for strides > 1, conv_transpose(ct, w)."""
     _check(p)
-    w = window(p, _kernel(p))
-    flipped_begin = [span - 1 - pad for span, pad in zip(w.spans, w.begin, strict=True)]
-    flipped_end = [span - 1 - pad for span, pad in zip(w.spans, w.end, strict=True)]
-    if set(w.strides) == {1} and min(*flipped_begin, *flipped_end) >= 0:
+    w = window(op, p, _kernel(p))
+    flipped = [span - 1 - pad for span, pad in zip(w.spans * 2, w.pads or (), strict=False)]
+    if set(w.strides) == {1} and flipped and min(flipped) >= 0:
         ct_x = op.Conv(
             ct,
             _adjoint_weight(op, p, w),
             dilations=list(w.dilations),
             group=p.attrs["group"],
             kernel_shape=list(w.kernel),
-            pads=[*flipped_begin, *flipped_end],
+            pads=flipped,
         )
     else:
         ct_x = scatter_windows(op, p, ct, p.inputs[1], w, p.attrs["group"])
@@ -89,23 +88,18 @@ def scatter_windows(
         "kernel_shape": list(w.kernel),
         "strides": list(w.strides),
     }
-    shape = p.shape(p.x)
-    static = all(isinstance(shape[axis], int) for axis in axes)
+    static = is_static([p.shape(p.x)[axis] for axis in axes])
     rest = _rest(p, w, axes) if static and w.symmetric else None
     if rest is not None:
-        return op.ConvTranspose(
-            ct, weight, output_padding=rest, pads=[*w.begin, *w.end], **geometry
-        )
+        return op.ConvTranspose(ct, weight, output_padding=rest, pads=w.pads, **geometry)
     full = op.ConvTranspose(
         ct, weight, output_padding=[stride - 1 for stride in w.strides], **geometry
     )
-    ends: gs.Tensor | list[int]
-    if static:
-        ends = [pad + size for pad, size in zip(w.begin, p.sizes(p.x, axes), strict=True)]
-    else:
-        sizes_now = op.Slice(op.Shape(p.x), [2], [2 + w.rank], [0])
-        ends = op.Add(sizes_now, op.constant(w.begin, np.int64))
-    return op.Slice(full, list(w.begin), ends, axes)
+    ends = [
+        plus(op, begin, size_of(op, p, p.x, axis))
+        for begin, axis in zip(w.begin, axes, strict=True)
+    ]
+    return op.Slice(full, vector(op, *w.begin), vector(op, *ends), axes)
 
 
 def _rest(p: Primal, w: Window, axes: list[int]) -> list[int] | None:
@@ -113,7 +107,7 @@ def _rest(p: Primal, w: Window, axes: list[int]) -> list[int] | None:
     rest = [
         size + 2 * pad - span - (out - 1) * stride
         for size, out, pad, span, stride in zip(
-            p.sizes(p.x, axes), p.sizes(p.y, axes), w.begin, w.spans, w.strides, strict=True
+            p.sizes(p.x, axes), p.sizes(p.y, axes), w.pads or (), w.spans, w.strides, strict=False
         )
     ]
     return rest if min(rest) >= 0 else None
@@ -123,21 +117,64 @@ def _rest(p: Primal, w: Window, axes: list[int]) -> list[int] | None:
 def conv_transpose(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     """ct convolved with w, which cuts off what output_padding added."""
     _check(p)
-    if p.attrs.get("auto_pad", "NOTSET") != "NOTSET" or p.attrs.get("output_shape"):
-        raise p.refusal("auto_pad and output_shape have no rule yet")
-    w = window(p, _kernel(p))
-    more = p.attrs.get("output_padding") or [0] * w.rank
-    # A Conv leaves out the last positions that no stride reaches, just what was padded on, as
-    # long as that is less than a stride.
-    if any(extra >= stride for extra, stride in zip(more, w.strides, strict=True)):
-        raise p.refusal("its output_padding reaches a stride or more")
+    w, surplus = _transposed_window(p)
+    cut = [axis for axis, more in enumerate(surplus) if more]
+    if cut:
+        ct = op.Slice(ct, [0] * len(cut), [-surplus[i] for i in cut], [2 + i for i in cut])
     ct_x = op.Conv(
         ct,
         p.inputs[1],
         dilations=list(w.dilations),
         group=p.attrs["group"],
         kernel_shape=list(w.kernel),
-        pads=[*w.begin, *w.end],
+        pads=w.pads,
         strides=list(w.strides),
     )
     return (ct_x, *[None] * (len(p.inputs) - 1))
+
+
+def _transposed_window(p: Primal) -> tuple[Window, list[int]]:
+    """The window that takes back what a ConvTranspose spread, and what no stride reached.
+
+    Its last padding and the surplus are such that the Conv has as many positions as x: it leaves
+    out by itself what is less than a stride.
+    """
+    kernel = _kernel(p)
+    rank = len(kernel)
+    strides = p.attrs.get("strides") or [1] * rank
+    dilations = p.attrs.get("dilations") or [1] * rank
+    begin, end, surplus = [], [], []
+    for axis, (k, s, d) in enumerate(zip(kernel, strides, dilations, strict=True)):
+        before, after, more = _padding(p, axis, rank, s, d * (k - 1) + 1)
+        if more >= s:
+            after, more = max(after - more, 0), max(more - after, 0)
+        else:
+            more = 0
+        begin.append(before)
+        end.append(after)
+        surplus.append(more)
+    w = Window(tuple(kernel), tuple(strides), tuple(dilations), tuple(begin), tuple(end))
+    return w, surplus
+
+
+def _padding(p: Primal, axis: int, rank: int, stride: int, span: int) -> tuple[int, int, int]:
+    """What is cut off a ConvTranspose before and after, and what was added after."""
+    more = (p.attrs.get("output_padding") or [0] * rank)[axis]
+    pads = p.attrs.get("pads") or [0] * (2 * rank)
+    auto, wanted = p.attrs.get("auto_pad", "NOTSET"), p.attrs.get("output_shape")
+    if wanted:
+        (size,) = p.sizes(p.x, [2 + axis])
+        total = stride * (size - 1) + more + span - wanted[axis - rank]
+    elif auto in ("SAME_UPPER", "SAME_LOWER"):
+        total = max(more + span - stride, 0)
+        known = p.shape(p.x)[2 + axis]
+        if isinstance(known, int):
+            require_size(p, 2 + axis, stride * (known - 1) + more + span - total)
+    elif auto == "VALID":
+        total = 0
+    else:
+        return pads[axis], pads[rank + axis], more
+    less = max(total, 0)
+    small, large = less // 2, less - less // 2
+    before, after = (small, large) if auto == "SAME_UPPER" else (large, small)
+    return before, after, more + max(-total, 0)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from fg_onnx.emit import Emitter
+from fg_onnx.emit import Emitter, is_static
 from fg_onnx.primal import Primal
+from fg_onnx.vjps.axiswise import Size, plus, size_of, times, vector
 from fg_onnx.vjps.convolution import scatter_windows
 from fg_onnx.vjps.reduction import count
 from fg_onnx.vjps.table import Cotangents, vjp
@@ -23,7 +24,7 @@ def global_average_pool(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
 @vjp("AveragePool", axes="channels-first")
 def average_pool(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     """ct / (positions averaged), added over each window."""
-    w = window(p, p.attrs["kernel_shape"])
+    w = window(op, p, p.attrs["kernel_shape"])
     if _tiles(p, w):
         share = op.Div(ct, float(np.prod(w.kernel)))
         scales = op.constant([1.0, 1.0, *map(float, w.kernel)], np.float32)
@@ -37,7 +38,7 @@ def average_pool(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
                 nearest_mode="floor",
             ),
         )
-    share = op.Div(ct, op.constant(_divisor(p, w), p.x.dtype))
+    share = op.Div(ct, _divisor(op, p, w))
     (channels,) = p.sizes(p.x, [1])
     ones = op.constant(np.ones((channels, 1, *w.kernel), dtype=p.x.dtype))
     return (scatter_windows(op, p, share, ones, w, channels),)
@@ -49,18 +50,19 @@ def _tiles(p: Primal, w: Window) -> bool:
     return (
         w.rank == 2
         and w.kernel == w.strides
-        and not any((*w.begin, *w.end))
+        and w.pads == [0] * 4
         and all(isinstance(s, int) and s % k == 0 for s, k in zip(shape, w.kernel, strict=True))
         and set(w.dilations) == {1}
     )
 
 
-def _divisor(p: Primal, w: Window) -> np.ndarray:
+def _divisor(op: Emitter, p: Primal, w: Window) -> gs.Tensor | float:
     """How many positions each window averages: [1, 1, *spatial] or a number for all."""
-    padded = any((*w.begin, *w.end)) or p.attrs.get("ceil_mode", 0)
-    if not padded:
-        return np.asarray(float(np.prod(w.kernel)))
+    if w.pads == [0] * 2 * w.rank and not p.attrs.get("ceil_mode", 0):
+        return float(np.prod(w.kernel))
     axes = range(2, 2 + w.rank)
+    if w.pads is None or not is_static([*p.shape(p.x)[2:], *p.shape(p.y)[2:]]):
+        return _divisor_at_run_time(op, p, w)
     counts = [
         _counts(*geometry, include=bool(p.attrs["count_include_pad"]))
         for geometry in zip(
@@ -69,15 +71,39 @@ def _divisor(p: Primal, w: Window) -> np.ndarray:
             w.kernel,
             w.strides,
             w.dilations,
-            w.begin,
-            w.end,
+            w.pads[: w.rank],
+            w.pads[w.rank :],
             strict=True,
         )
     ]
     grid = np.ones([1] * w.rank)
     for axis, along in enumerate(counts):
         grid = grid * along.reshape([-1 if i == axis else 1 for i in range(w.rank)])
-    return np.asarray(grid[None, None])
+    return op.constant(grid[None, None], p.x.dtype)
+
+
+def _divisor_at_run_time(op: Emitter, p: Primal, w: Window) -> gs.Tensor:
+    """The same by a convolution: a kernel of ones over ones where positions count."""
+    before: list[Size] = [0, 0]
+    after: list[Size] = [0, 0]
+    counted: list[Size] = [1, 1]
+    for axis in range(w.rank):
+        size = size_of(op, p, p.x, 2 + axis)
+        begin = w.begin[axis]
+        if p.attrs["count_include_pad"]:
+            size, begin = plus(op, plus(op, size, begin), w.end[axis]), 0
+        reach = w.reach(op, axis, size_of(op, p, p.y, 2 + axis))
+        counted.append(size)
+        before.append(begin)
+        after.append(plus(op, reach, times(op, plus(op, size, begin), -1)))
+    ones = op.Expand(op.constant(1.0, p.x.dtype), vector(op, *counted))
+    return op.Conv(
+        op.Pad(ones, vector(op, *before, *after), mode="constant"),
+        op.constant(np.ones((1, 1, *w.kernel), dtype=p.x.dtype)),
+        dilations=list(w.dilations),
+        kernel_shape=list(w.kernel),
+        strides=list(w.strides),
+    )
 
 
 def _counts(

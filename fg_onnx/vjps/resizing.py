@@ -7,7 +7,7 @@ import onnx_graphsurgeon as gs
 
 from fg_onnx.emit import Emitter
 from fg_onnx.primal import Primal
-from fg_onnx.vjps.axiswise import pull_along, size_of, unit_vectors, vector
+from fg_onnx.vjps.axiswise import pull_along, require_size, size_of, unit_vectors, vector
 from fg_onnx.vjps.table import Cotangents, Offset, vjp
 
 _ROI, _SCALES, _SIZES = 1, 2, 3
@@ -80,15 +80,10 @@ def _scales(p: Primal) -> list[float | None]:
 
 
 def _checked(p: Primal, axis: int, scale: np.float32) -> float:
-    """A scale; refused where the runtime's size, rounded down in float32, is not the one held."""
-    before, after = p.shape(p.x)[axis], p.shape(p.y)[axis]
-    if isinstance(before, int) and isinstance(after, int):
-        made = int(np.floor(np.float32(before) * scale))
-        if made != after:
-            raise p.refusal(
-                f"{before} times its scale {scale} is {after} by ONNX's shape inference, "
-                f"but {made} in float32, as ONNX Runtime computes it"
-            )
+    """A scale, for which the runtime rounds the size down in float32."""
+    size = p.shape(p.x)[axis]
+    if isinstance(size, int):
+        require_size(p, axis, int(np.floor(np.float32(size) * scale)))
     return float(scale)
 
 

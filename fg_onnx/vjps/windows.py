@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from fg_onnx.emit import Emitter
 from fg_onnx.primal import Primal
+from fg_onnx.vjps.axiswise import Size, plus, size_of, times, vector
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Window:
     """How a window slides, one entry per spatial axis; padding is explicit."""
 
     kernel: tuple[int, ...]
     strides: tuple[int, ...]
     dilations: tuple[int, ...]
-    begin: tuple[int, ...]
-    end: tuple[int, ...]
+    begin: tuple[Size, ...]
+    end: tuple[Size, ...]
 
     @property
     def rank(self) -> int:
@@ -28,24 +32,30 @@ class Window:
         return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilations, strict=True))
 
     @property
+    def pads(self) -> list[int] | None:
+        """The padding as an attribute; None where it is only known at run time."""
+        both = [pad for pad in (*self.begin, *self.end) if isinstance(pad, int)]
+        return both if len(both) == 2 * self.rank else None
+
+    @property
     def symmetric(self) -> bool:
-        """Whether there is as much padding before as after."""
-        return self.begin == self.end
+        """Whether there is as much padding before as after, and how much is known."""
+        return self.pads is not None and self.begin == self.end
+
+    def reach(self, op: Emitter, axis: int, count: Size) -> Size:
+        """How many positions a number of windows covers along an axis: s (count - 1) + span."""
+        return plus(op, times(op, count, self.strides[axis]), self.spans[axis] - self.strides[axis])
 
 
-def window(p: Primal, kernel: list[int]) -> Window:
-    """The window of a node, ``auto_pad`` resolved.
-
-    Raises:
-        UnsupportedModelError: SAME padding of an input whose sizes are not static.
-    """
+def window(op: Emitter, p: Primal, kernel: list[int]) -> Window:
+    """The window of a node, ``auto_pad`` resolved."""
     rank = len(kernel)
     strides = p.attrs.get("strides") or [1] * rank
     dilations = p.attrs.get("dilations") or [1] * rank
-    pads = p.attrs.get("pads") or [0] * (2 * rank)
+    pads: list[Size] = list(p.attrs.get("pads") or [0] * (2 * rank))
     auto = p.attrs.get("auto_pad", "NOTSET")
     if auto in ("SAME_UPPER", "SAME_LOWER"):
-        pads = _same(p, auto, kernel, strides, dilations)
+        pads = _same(op, p, auto, kernel, strides, dilations)
     elif auto == "VALID":
         pads = [0] * (2 * rank)
     return Window(
@@ -54,13 +64,27 @@ def window(p: Primal, kernel: list[int]) -> Window:
 
 
 def _same(
-    p: Primal, auto: str, kernel: list[int], strides: list[int], dilations: list[int]
-) -> list[int]:
-    sizes = p.sizes(p.x, range(2, 2 + len(kernel)))
+    op: Emitter, p: Primal, auto: str, kernel: list[int], strides: list[int], dilations: list[int]
+) -> list[Size]:
     begin, end = [], []
-    for size, k, s, d in zip(sizes, kernel, strides, dilations, strict=True):
-        total = max((-(-size // s) - 1) * s + d * (k - 1) + 1 - size, 0)
-        small, large = total // 2, total - total // 2
+    for index, (k, s, d) in enumerate(zip(kernel, strides, dilations, strict=True)):
+        total = _total(op, size_of(op, p, p.x, 2 + index), s, d * (k - 1) + 1)
+        small = total // 2 if isinstance(total, int) else op.Div(total, 2)
+        large = plus(op, total, times(op, small, -1))
         begin.append(small if auto == "SAME_UPPER" else large)
         end.append(large if auto == "SAME_UPPER" else small)
     return [*begin, *end]
+
+
+def _total(op: Emitter, size: Size, stride: int, span: int) -> Size:
+    """The padding for which ceil(size / stride) windows fit: s (ceil(size / s) - 1) + span - size.
+
+    At least 0; with stride 1 it does not depend on the size.
+    """
+    if isinstance(size, int):
+        return max((-(-size // stride) - 1) * stride + span - size, 0)
+    if stride == 1:
+        return span - 1
+    count = op.Div(plus(op, size, stride - 1), stride)
+    total = plus(op, plus(op, times(op, count, stride), span - stride), times(op, size, -1))
+    return op.Where(op.Less(vector(op, total), 0), op.constant([0], np.int64), total)

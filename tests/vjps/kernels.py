@@ -78,16 +78,23 @@ class ConvTranspose(OpRun):
         pads: Any = None,
         strides: Any = None,
     ) -> tuple[np.ndarray]:
-        assert auto_pad in (None, "NOTSET")
-        assert output_shape is None
         rank = x.ndim - 2
         strides, dilations = strides or [1] * rank, dilations or [1] * rank
-        pads, more = pads or [0] * 2 * rank, output_padding or [0] * rank
+        more = output_padding or [0] * rank
         sizes, kernel = x.shape[2:], w.shape[2:]
         grid = [
             s * (n - 1) + d * (k - 1) + 1 + extra
             for s, n, d, k, extra in zip(strides, sizes, dilations, kernel, more, strict=True)
         ]
+        auto = auto_pad or "NOTSET"
+        wanted = output_shape
+        if wanted is None and auto.startswith("SAME"):
+            wanted = [min(s * n, whole) for s, n, whole in zip(strides, sizes, grid, strict=True)]
+        if wanted is None:
+            pads = (None if auto == "VALID" else pads) or [0] * 2 * rank
+        else:
+            pads = _cut(grid, wanted, auto)
+            grid = [max(pair) for pair in zip(grid, wanted, strict=True)]
         n, m = x.shape[0], w.shape[1]
         xs = x.reshape(n, group, -1, *sizes)
         ws = w.reshape(group, -1, m, *kernel)
@@ -102,6 +109,13 @@ class ConvTranspose(OpRun):
         inside = tuple(map(slice, pads[:rank], ends))
         y = y.reshape(n, group * m, *grid)[:, :, *inside]
         return (y if b is None else y + b.reshape(-1, *[1] * rank),)
+
+
+def _cut(grid: list[int], wanted: list[int], auto: str) -> list[int]:
+    """What comes off a grid at both ends for a wanted size; SAME_UPPER leaves more at the end."""
+    totals = [max(whole - size, 0) for whole, size in zip(grid, wanted, strict=True)]
+    before = [total // 2 if auto == "SAME_UPPER" else (total + 1) // 2 for total in totals]
+    return [*before, *(total - first for total, first in zip(totals, before, strict=True))]
 
 
 class MaxPool(OpRun):

@@ -31,7 +31,9 @@ REFUSED = {
     "its operand `u1` is computed at run time": case(
         "Pad", Live((2, 3)), Fed(np.array([0, 1, 0, 1])), mode="edge"
     ),
-    "5 times its scale 1.399": case("Resize", IMAGE, None, np.array([1, 1, 1.4, 1], np.float32)),
+    "its axis 2 the size 6, ONNX Runtime 7": case(
+        "Resize", IMAGE, None, np.array([1, 1, 1.4, 1], np.float32)
+    ),
     "`not_smaller` rounds its sizes up": case(
         "Resize",
         Live((1, 2, 5, 6)),
@@ -42,11 +44,19 @@ REFUSED = {
         axes=[2, 3],
         keep_aspect_ratio_policy="not_smaller",
     ),
-    "its output_padding reaches": case(
-        "ConvTranspose", IMAGE, np.ones((2, 1, 3, 3)), dilations=[2, 2], output_padding=[1, 1]
+    "its axis 2 the size 11, ONNX Runtime 10": case(
+        "ConvTranspose",
+        IMAGE,
+        np.ones((2, 1, 3, 3)),
+        auto_pad="SAME_UPPER",
+        strides=[2, 2],
+        output_padding=[1, 1],
     ),
-    "auto_pad and output_shape": case(
-        "ConvTranspose", IMAGE, np.ones((2, 1, 3, 3)), auto_pad="SAME_UPPER"
+    "it needs static sizes": case(
+        "ConvTranspose",
+        Live((1, 2, 5, 5), dims=(1, 2, "H", 5)),
+        np.ones((2, 1, 3, 3)),
+        output_shape=[6, 6],
     ),
     "it is in training mode": case(
         "Dropout", Live((2, 3)), 0.5, np.array(True), opset=17, outputs=2

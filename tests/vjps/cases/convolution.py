@@ -78,6 +78,28 @@ CONVOLUTION = [
         strides=[2, 2],
         pads=[1, 1, 1, 1],
     ),
+    *(
+        exact(
+            "Conv",
+            Live((1, 2, rows, 7), dims=("N", 2, "H", "W")),
+            weight(3, 2, 3, 2),
+            note=f"symbolic-{auto}-{rows}-{stride}",
+            strides=[stride, stride],
+            auto_pad=auto,
+        )
+        for auto in ("SAME_UPPER", "SAME_LOWER", "VALID")
+        for rows in (5, 6)
+        for stride in (1, 2, 4)
+    ),
+    exact(
+        "Conv",
+        Live((2, 2, 9), dims=("N", 2, "L")),
+        weight(3, 2, 3),
+        note="symbolic-1-D",
+        strides=[2],
+        pads=[0, 1],
+        dilations=[2],
+    ),
     exact("Conv", live(1, 2, 5, 5), Fed(weight(3, 2, 3, 3)), Fed(weight(3)), note="run-time"),
 ]
 
@@ -100,6 +122,41 @@ DECONVOLUTION = [
     ),
     *deconv("dilations", (1, 3, 4, 4), 3, 2, 3, 2, dilations=[2, 3], strides=[2, 1]),
     *deconv("newest", (1, 3, 4, 4), 3, 2, 3, 3, bias=2, opset=NEWEST, pads=[1, 1, 1, 1]),
+    *deconv(
+        "output-padding-beyond", (1, 3, 3, 4), 3, 2, 3, 3,
+        strides=[1, 2], dilations=[3, 3], pads=[0, 1, 2, 0], output_padding=[2, 2], runtime=False,
+    ),
+    *deconv("same-upper", (1, 3, 3, 4), 3, 2, 3, 4, strides=[2, 1], auto_pad="SAME_UPPER"),
+    *deconv("same-lower", (1, 3, 3, 4), 3, 2, 3, 4, strides=[2, 1], auto_pad="SAME_LOWER"),
+    *deconv("same-gaps", (1, 3, 3, 4), 3, 2, 2, 2, strides=[2, 2], auto_pad="SAME_LOWER"),
+    *deconv(
+        "valid", (1, 3, 3, 4), 3, 2, 3, 3,
+        strides=[2, 2], auto_pad="VALID", output_padding=[1, 0],
+    ),
+    *deconv("output-shape", (1, 3, 3, 4), 3, 2, 3, 4, strides=[2, 2], output_shape=[6, 7]),
+    *deconv("output-shape-more", (1, 3, 3, 4), 3, 2, 3, 4, strides=[2, 2], output_shape=[8, 11]),
+    *deconv(
+        "output-shape-upper", (1, 3, 3, 4), 3, 2, 3, 4,
+        strides=[2, 2], output_shape=[6, 9], auto_pad="SAME_UPPER", output_padding=[1, 1],
+    ),
+    exact(
+        "ConvTranspose",
+        Live((1, 3, 3, 4), dims=("N", 3, "H", "W")),
+        weight(3, 2, 3, 3),
+        weight(2),
+        note="symbolic-sizes",
+        strides=[2, 2],
+        pads=[1, 1, 1, 1],
+        output_padding=[1, 0],
+    ),
+    exact(
+        "ConvTranspose",
+        Live((1, 3, 3, 4), dims=("N", 3, "H", "W")),
+        weight(3, 2, 3, 3),
+        note="symbolic-same",
+        strides=[2, 2],
+        auto_pad="SAME_UPPER",
+    ),
     exact(
         "ConvTranspose",
         live(1, 6, 4, 4),

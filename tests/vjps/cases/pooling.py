@@ -16,6 +16,39 @@ def max_pool(note: str, *x: int, **attrs: Any) -> list[Case]:
     return [curved("MaxPool", distinct(*x), note=note, **attrs)]
 
 
+def _symbolic(op_type: str, note: str, rows: int, columns: int, **attrs: Any) -> Case:
+    sizes, dims = (2, 2, rows, columns), ("N", 2, "H", "W")
+    if op_type == "MaxPool":
+        return curved(op_type, distinct(*sizes, dims=dims), note=f"symbolic-{note}", **attrs)
+    return exact(op_type, Live(sizes, dims=dims), note=f"symbolic-{note}", **attrs)
+
+
+def _symbolic_pools(op_type: str, ceil: int) -> list[Case]:
+    k2, k3, s2, p1 = [2, 2], [3, 3], [2, 2], [1, 1, 1, 1]
+    return [
+        *(
+            _symbolic(
+                op_type, f"{note}-{rows}", rows, 7,
+                opset=ceil if "ceil_mode" in attrs else 17, **attrs,
+            )
+            for rows in (5, 6)
+            for note, attrs in {
+                "rest": {"kernel_shape": k2, "strides": s2},
+                "pads": {"kernel_shape": k3, "strides": s2, "pads": p1},
+                "overlap": {"kernel_shape": k3, "pads": p1},
+                "uneven-pads": {"kernel_shape": k3, "strides": s2, "pads": [0, 1, 2, 0]},
+                "same-upper": {"kernel_shape": k3, "strides": s2, "auto_pad": "SAME_UPPER"},
+                "same-lower": {"kernel_shape": [3, 2], "strides": s2, "auto_pad": "SAME_LOWER"},
+                "same-overlap": {"kernel_shape": k2, "auto_pad": "SAME_UPPER"},
+                "ceil": {"kernel_shape": k3, "strides": s2, "ceil_mode": 1},
+                "ceil-pads": {"kernel_shape": k3, "strides": s2, "pads": p1, "ceil_mode": 1},
+                "gaps": {"kernel_shape": k2, "strides": [3, 3]},
+            }.items()
+        ),
+        _symbolic(op_type, "half", 6, 7, kernel_shape=k3, strides=s2, pads=p1, opset=NEWEST),
+    ]  # fmt: skip
+
+
 def _pools(make: Any, ceil: int) -> list[Case]:
     """What the two pools have in common; ``ceil`` is the opset whose ceil_mode is defined well."""
     k2, k3, s2, p1 = [2, 2], [3, 3], [2, 2], [1, 1, 1, 1]
@@ -74,6 +107,27 @@ POOLING = [
         kernel_shape=[3, 3],
     ),
     *_pools(max_pool, 17),
+    *_symbolic_pools("AveragePool", 19),
+    *_symbolic_pools("MaxPool", 17),
+    *(
+        _symbolic(
+            "AveragePool", f"count-pads-{rows}", rows, 7, opset=19, kernel_shape=[3, 3],
+            strides=[2, 2], pads=[1, 1, 0, 1], count_include_pad=1, ceil_mode=1,
+        )
+        for rows in (5, 6)
+    ),
+    _symbolic(
+        "MaxPool", "dilations", 8, 7,
+        kernel_shape=[3, 2], dilations=[2, 3], strides=[1, 2], pads=[1, 0, 1, 1],
+    ),
+    curved(
+        "MaxPool", distinct(1, 2, 7, dims=("N", "C", "L")), note="symbolic-1-D",
+        kernel_shape=[3], strides=[2], pads=[1, 1],
+    ),
+    curved(
+        "MaxPool", distinct(1, 2, 4, 3, 5, dims=("N", 2, "D", 3, "W")), note="symbolic-3-D",
+        kernel_shape=[2, 2, 3], strides=[2, 1, 2], pads=[0, 0, 1, 0, 0, 1],
+    ),
     *max_pool("dilations", 1, 2, 7, 8, kernel_shape=[3, 2], dilations=[2, 3]),
     *max_pool(
         "dilations-stride", 1, 2, 8, 8, kernel_shape=[2, 2], dilations=[3, 2], strides=[2, 2]
