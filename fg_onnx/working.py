@@ -12,6 +12,7 @@ import onnx_graphsurgeon as gs
 from onnx import shape_inference
 from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 
+from fg_onnx.ceiling import write_out_ceil_modes
 from fg_onnx.folding import fold_shapes
 from fg_onnx.model import LOWEST_IR, MOST_SEEN, defaults_of, model_of, opset_of
 
@@ -42,7 +43,7 @@ def infer(graph: gs.Graph, proto: onnx.ModelProto) -> None:
     """
     _constants_from_nodes(graph)
     _infer_shapes(graph, proto)
-    while fold_shapes(graph, opset_of(proto)):
+    while write_out_ceil_modes(graph) or fold_shapes(graph, opset_of(proto)):
         _infer_shapes(graph, proto)
 
 

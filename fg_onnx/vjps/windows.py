@@ -8,7 +8,7 @@ import numpy as np
 
 from fg_onnx.emit import Emitter
 from fg_onnx.primal import Primal
-from fg_onnx.vjps.axiswise import Size, plus, size_of, times, vector
+from fg_onnx.vjps.axiswise import Size, plus, require_size, size_of, times, vector
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,9 +58,22 @@ def window(op: Emitter, p: Primal, kernel: list[int]) -> Window:
         pads = _same(op, p, auto, kernel, strides, dilations)
     elif auto == "VALID":
         pads = [0] * (2 * rank)
-    return Window(
+    found = Window(
         tuple(kernel), tuple(strides), tuple(dilations), tuple(pads[:rank]), tuple(pads[rank:])
     )
+    if p.attrs.get("ceil_mode", 0):
+        _require_counts(p, found)
+    return found
+
+
+def _require_counts(p: Primal, w: Window) -> None:
+    """In ceil mode a window is left out that begins in the padding after the array."""
+    for axis, size in enumerate(p.shape(p.x)[2:]):
+        begin, end = w.begin[axis], w.end[axis]
+        if isinstance(size, int) and isinstance(begin, int) and isinstance(end, int):
+            count = -(-(size + begin + end - w.spans[axis]) // w.strides[axis]) + 1
+            beyond = (count - 1) * w.strides[axis] >= size + begin
+            require_size(p, 2 + axis, count - beyond)
 
 
 def _same(
