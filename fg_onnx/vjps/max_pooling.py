@@ -12,6 +12,7 @@ devices do not have them. Channels are moved last, where a tap is a slice of lon
 
 from __future__ import annotations
 
+import numpy as np
 import onnx_graphsurgeon as gs
 
 from fg_onnx.emit import Emitter
@@ -83,3 +84,13 @@ def _choose(
         shares[tap] = op.Mul(rest, op.mask(op.GreaterOrEqual(of_tap[tap](), maxima), ct))
         rest = op.Sub(rest, shares[tap])
     return {**shares, last: rest}
+
+
+@vjp("GlobalMaxPool", axes="channels-first")
+def global_max_pool(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
+    """ct to the first maximum of each channel, in row-major order."""
+    entries, maxima = op.Reshape(p.x, [0, 0, -1]), op.Reshape(p.y, [0, 0, 1])
+    hit = op.mask(op.GreaterOrEqual(entries, maxima), ct)
+    so_far = op.CumSum(hit, op.constant(2, np.int64))
+    first = op.Mul(hit, op.mask(op.Less(so_far, 1.5), ct))
+    return (op.reshape_like(op.Mul(op.Reshape(ct, [0, 0, 1]), first), p.x),)

@@ -5,6 +5,8 @@ test_rules.py compares them, as all others, with ONNX Runtime's in float32.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from itertools import product
 from math import erf
 from typing import Any
@@ -132,19 +134,42 @@ class MaxPool(OpRun):
         storage_order: int | None = None,
         strides: Any = None,
     ) -> tuple[np.ndarray]:
-        rank = x.ndim - 2
-        strides, dilations = strides or [1] * rank, dilations or [1] * rank
-        pads = pads or [0] * 2 * rank
-        for axis, (k, s, d) in enumerate(zip(kernel_shape, strides, dilations, strict=True)):
-            padding = (pads[axis], pads[rank + axis])
-            x = _pooled(x, axis + 2, k, s, d, padding, auto_pad or "NOTSET", ceil_mode or 0)
-        return (x,)
+        how = kernel_shape, strides, dilations, pads, auto_pad, ceil_mode
+        return (_pooled(x, partial(np.max, initial=-np.inf), *how),)
 
 
 def _pooled(
-    x: np.ndarray, axis: int, k: int, s: int, d: int, pads: tuple[int, int], auto: str, ceil: int
+    x: np.ndarray,
+    reduce: Callable[..., np.ndarray],
+    kernel: Any,
+    strides: Any,
+    dilations: Any,
+    pads: Any,
+    auto: str | None,
+    ceil: int | None,
 ) -> np.ndarray:
-    """The maximum over windows along one axis: that of a box is that of its sides in turn."""
+    """Maxima or sums over boxes: those of a box are those of its sides in turn."""
+    rank = x.ndim - 2
+    strides, dilations = strides or [1] * rank, dilations or [1] * rank
+    pads = pads or [0] * 2 * rank
+    for axis, (k, s, d) in enumerate(zip(kernel, strides, dilations, strict=True)):
+        padding = (pads[axis], pads[rank + axis])
+        x = _along(x, reduce, axis + 2, k, s, d, padding, auto or "NOTSET", ceil or 0)
+    return x
+
+
+def _along(
+    x: np.ndarray,
+    reduce: Callable[..., np.ndarray],
+    axis: int,
+    k: int,
+    s: int,
+    d: int,
+    pads: tuple[int, int],
+    auto: str,
+    ceil: int,
+) -> np.ndarray:
+    """Maxima or sums over the windows along one axis."""
     size, span, (before, after) = x.shape[axis], d * (k - 1) + 1, pads
     if auto.startswith("SAME"):
         count = -(-size // s)
@@ -159,8 +184,53 @@ def _pooled(
     for index in range(count):
         taps = np.arange(k) * d + index * s - before
         inside = taps[(taps >= 0) & (taps < size)]
-        windows.append(np.take(x, inside, axis).max(axis, initial=-np.inf))
+        windows.append(reduce(np.take(x, inside, axis), axis=axis))
     return np.stack(windows, axis)
+
+
+class LpPool(OpRun):
+    """onnx.reference scales the sums of windows that ceil_mode lets hang over."""
+
+    def _run(
+        self,
+        x: np.ndarray,
+        auto_pad: str | None = None,
+        ceil_mode: int | None = None,
+        dilations: Any = None,
+        kernel_shape: Any = None,
+        p: int = 2,
+        pads: Any = None,
+        strides: Any = None,
+    ) -> tuple[np.ndarray]:
+        how = kernel_shape, strides, dilations, pads, auto_pad, ceil_mode
+        return ((_pooled(np.abs(x) ** p, np.sum, *how) ** (1 / p)).astype(x.dtype),)
+
+
+class GlobalMaxPool(OpRun):
+    """onnx.reference keeps no dimensions but an image's."""
+
+    def _run(self, x: np.ndarray) -> tuple[np.ndarray]:
+        return (x.max(tuple(range(2, x.ndim)), keepdims=True),)
+
+
+class GlobalLpPool(OpRun):
+    """onnx.reference has none."""
+
+    def _run(self, x: np.ndarray, p: int = 2) -> tuple[np.ndarray]:
+        sums = (np.abs(x) ** p).sum(tuple(range(2, x.ndim)), keepdims=True)
+        return ((sums ** (1 / p)).astype(x.dtype),)
+
+
+class LRN(OpRun):
+    """onnx.reference leaves out the last channel of each window, and takes images only."""
+
+    def _run(
+        self, x: np.ndarray, alpha: float, beta: float, bias: float, size: int
+    ) -> tuple[np.ndarray]:
+        before, after = (size - 1) // 2, size // 2
+        padded = np.pad(x**2, [(0, 0), (before, after), *[(0, 0)] * (x.ndim - 2)])
+        sums = sum(padded[:, i : i + x.shape[1]] for i in range(size))
+        return ((x / (bias + alpha / size * sums) ** beta).astype(x.dtype),)
 
 
 class Resize(op_resize.Resize):
@@ -209,6 +279,10 @@ class MeanVarianceNormalization(OpRun):
 
 KERNELS = [
     Erf,
+    GlobalLpPool,
+    GlobalMaxPool,
+    LRN,
+    LpPool,
     Gelu,
     Mean,
     Pad,

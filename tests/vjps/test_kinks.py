@@ -241,3 +241,28 @@ def test_the_maximum_is_that_of_torch(pool: tuple[Any, ...]) -> None:
     x = torch.tensor(array, requires_grad=True)
     torch.nn.functional.max_pool2d(x, k, s, pad, d).sum().backward()
     np.testing.assert_array_equal(pooled(*pool), x.grad.numpy())
+
+
+GLOBAL = np.array([[[[0.0, 2.0, 1.0], [2.0, 2.0, 0.0]], [[-1.0, -1.0, -1.0], [-1.0, -1.0, -1.0]]]])
+
+
+def test_the_first_of_all_maxima_takes_all() -> None:
+    (ct,) = pulled("GlobalMaxPool", GLOBAL)
+    assert np.argwhere(ct[0]).tolist() == [[0, 0, 1], [1, 0, 0]]
+    assert ct.sum() == 2
+
+
+@pytest.mark.torch
+def test_the_maximum_of_all_is_that_of_torch() -> None:
+    torch = pytest.importorskip("torch")
+    x = torch.tensor(GLOBAL, requires_grad=True)
+    torch.nn.functional.adaptive_max_pool2d(x, 1).sum().backward()
+    np.testing.assert_array_equal(pulled("GlobalMaxPool", GLOBAL)[0], x.grad.numpy())
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_a_norm_of_zeros_has_slope_0(order: int) -> None:
+    zeros = np.zeros((1, 1, 2, 2))
+    for op_type, attrs in {"GlobalLpPool": {}, "LpPool": {"kernel_shape": [2, 2]}}.items():
+        (ct,) = pulled(op_type, zeros, p=order, **attrs)
+        np.testing.assert_array_equal(ct, zeros)

@@ -9,6 +9,7 @@ from .matrix import MATRIX
 from .normalization import NORMALIZATION
 from .padding import PADDING
 from .pooling import POOLING
+from .rearranging import REARRANGING
 from .reduction import REDUCTION
 from .resizing import RESIZING
 from .shaping import SHAPING
@@ -24,9 +25,10 @@ CASES = [
     *NORMALIZATION,
     *PADDING,
     *POOLING,
+    *REARRANGING,
     *REDUCTION,
     *RESIZING,
     *SHAPING,
-    *STANDARDIZATION,
     *SLICING,
+    *STANDARDIZATION,
 ]

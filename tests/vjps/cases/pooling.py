@@ -12,6 +12,10 @@ def mean_pool(note: str, *x: int, **attrs: Any) -> list[Case]:
     return [exact("AveragePool", live(*x), note=note, **attrs)]
 
 
+def _lp_pool(note: str, *x: int, **attrs: Any) -> list[Case]:
+    return [curved("LpPool", Live(x, kinks=(0.0,)), note=note, **attrs)]
+
+
 def max_pool(note: str, *x: int, **attrs: Any) -> list[Case]:
     return [curved("MaxPool", distinct(*x), note=note, **attrs)]
 
@@ -74,6 +78,8 @@ def _pools(make: Any, ceil: int) -> list[Case]:
         *make("newest", 1, 2, 6, 6, kernel_shape=k3, strides=s2, pads=p1, opset=NEWEST),
     ]
 
+
+_none = {"alpha": 2.0, "runtime": False}  # ONNX Runtime has LRN for images and odd sizes alone
 
 POOLING = [
     *_pools(mean_pool, 19),
@@ -159,4 +165,40 @@ POOLING = [
     exact("GlobalAveragePool", Live((2, 3, 4, 5), dims=("N", 3, "H", "W")), note="symbolic-sizes"),
     exact("GlobalAveragePool", live(2, 3, 4), note="1-D", opset=NEWEST),
     exact("GlobalAveragePool", Live((2, 3, 2, 2, 3), dims=("N", 3, 2, 2, 3)), note="3-D-N"),
+    *(
+        curved("GlobalMaxPool", distinct(*sizes, dims=dims), note=note, opset=opset)
+        for note, sizes, dims, opset in [
+            ("2-D", (2, 3, 4, 5), None, 17),
+            ("1-D", (2, 3, 5), None, NEWEST),
+            ("3-D", (1, 2, 2, 3, 2), None, 17),
+            ("symbolic", (2, 3, 4, 5), ("N", "C", "H", "W"), 17),
+        ]
+    ),
+    *(
+        curved("GlobalLpPool", Live(sizes, kinks=(0.0,), dims=dims), note=note, **attrs)
+        for note, sizes, dims, attrs in [
+            ("2-D", (2, 3, 4, 5), None, {}),
+            ("1", (2, 3, 5), None, {"p": 1}),
+            ("3", (1, 2, 2, 3, 2), None, {"p": 3}),
+            ("symbolic", (2, 3, 4, 5), ("N", "C", "H", "W"), {"p": 4}),
+        ]
+    ),
+    *_pools(_lp_pool, 18),
+    *_lp_pool("1", 1, 2, 5, 6, kernel_shape=[3, 2], strides=[2, 2], p=1),
+    *_lp_pool("3", 1, 2, 5, 6, kernel_shape=[3, 2], pads=[1, 1, 0, 0], p=3),
+    *_lp_pool("dilations", 1, 2, 7, 8, kernel_shape=[3, 2], dilations=[2, 3], opset=18),
+    curved(
+        "LpPool", Live((2, 2, 6, 7), kinks=(0.0,), dims=("N", 2, "H", "W")), note="symbolic",
+        kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1],
+    ),
+    *(
+        curved("LRN", Live((2, 7, *grid), dims=dims), note=note, pointwise=False, **attrs)
+        for note, grid, dims, attrs in [
+            ("2-D", (3, 4), None, {"size": 5, "alpha": 2.5, "beta": 0.75, "bias": 0.5}),
+            ("even", (3, 4), None, {"size": 4, "alpha": 2.0, "beta": 0.5, **_none}),
+            ("one", (3,), None, {"size": 1, "bias": 2.0, **_none}),
+            ("wide", (2, 2, 2), None, {"size": 13, **_none}),
+            ("symbolic", (3, 4), ("N", 7, "H", "W"), {"size": 3, "alpha": 1.0}),
+        ]
+    ),
 ]  # fmt: skip
