@@ -24,6 +24,8 @@ LOWEST_IR = 8  # of opset 17
 _IR_OF_DEFAULTS = 4  # before it, every initializer was listed as an input, which meant nothing
 MOST_SEEN = 1024  # entries of an initializer that neither checker nor shape inference need see
 _RAISING_TOLERANCE = 1e-5  # float32 rounding of a changed operator order, relative to the largest
+_FREE_COORDINATES = 11  # the opset whose Resize has attributes for its coordinates
+_COORDINATES = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
 _PROTO_LIMIT = 2**31 - 1
 
 
@@ -175,8 +177,18 @@ def _raised(proto: onnx.ModelProto, name: str, wanted: int | None) -> onnx.Model
             "export the model with opset 17 or newer",
         ) from error
     raised.ir_version = max(raised.ir_version, LOWEST_IR)
+    if found < _FREE_COORDINATES:
+        _resize_as_before(raised)
     _compare(proto, raised, f"raising `{name}` from opset {found} to {target}")
     return raised
+
+
+def _resize_as_before(raised: onnx.ModelProto) -> None:
+    """Before opset 11, Upsample and Resize knew one kind of coordinates; the converter forgets."""
+    for node in raised.graph.node:
+        if node.op_type == "Resize":
+            for name, value in _COORDINATES.items():
+                node.attribute.append(onnx.helper.make_attribute(name, value))
 
 
 def _compare(before: onnx.ModelProto, after: onnx.ModelProto, change: str) -> None:

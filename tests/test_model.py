@@ -98,6 +98,26 @@ def test_an_opset_below_17_is_raised_with_equal_outputs(samples, opset):
     np.testing.assert_array_equal(run(raised, feeds, optimise=False)["logits"], expected)
 
 
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+@pytest.mark.parametrize(
+    ("opset", "node"),
+    [
+        (7, "Upsample <mode = {mode}, scales = [1.0, 1.0, 2.0, 1.5]> (x)"),
+        (9, "Upsample <mode = {mode}> (x, scales)"),
+        (10, "Resize <mode = {mode}> (x, scales)"),
+    ],
+)
+def test_upsampling_before_its_coordinates_could_be_chosen(opset, node, mode):
+    scales = "scales = Constant <value = float[4] {1.0, 1.0, 2.0, 1.5}> ()"
+    quoted = '"' + mode + '"'
+    body = f"{scales if opset > 7 else ''} up = {node.format(mode=quoted)} y = Sigmoid (up)"
+    source = parsed(body, outputs="float[N,3,8,6] y", opset=opset, ir=6)
+    feeds = {"x": np.random.default_rng(0).random((2, 3, 4, 4)).astype(np.float32)}
+    raised = models.normalise(models.read(source))
+    assert models.opset_of(raised) == 17
+    np.testing.assert_array_equal(run(raised, feeds)["y"], run(source, feeds)["y"])
+
+
 def test_raising_that_changes_the_outputs_is_an_error(samples, monkeypatch):
     def wrong(proto, target):
         raised = onnx.version_converter.convert_version(proto, target)

@@ -232,6 +232,16 @@ def test_the_first_maximum_takes_all(pool: tuple[Any, ...]) -> None:
     np.testing.assert_array_equal(pooled(*pool), first_maxima(*pool))
 
 
+@every_pool
+def test_the_first_maximum_takes_all_in_an_image_of_unknown_size(pool: tuple[Any, ...]) -> None:
+    x, k, s, pad, d = [*pool, *(0, 1)[len(pool) - 3 :]]
+    attrs = {"kernel_shape": [k, k], "strides": [s, s], "pads": [pad] * 4, "dilations": [d, d]}
+    proto = emit_vjp(Case("MaxPool", (Live(x.shape, dims=("N", "C", "H", "W")),), attrs)).proto
+    sizes = [(n + 2 * pad - d * (k - 1) - 1) // s + 1 for n in x.shape[2:]]
+    found = evaluate(proto, {"u0": x, "ct0": np.ones((*x.shape[:2], *sizes))})["pulled/u0"]
+    np.testing.assert_array_equal(found, first_maxima(*pool))
+
+
 @pytest.mark.torch
 @every_pool
 def test_the_maximum_is_that_of_torch(pool: tuple[Any, ...]) -> None:
