@@ -8,7 +8,7 @@ import onnx_graphsurgeon as gs
 
 from fg_onnx.emit import Emitter
 from fg_onnx.primal import Primal
-from fg_onnx.vjps.table import Cotangents, elementwise, homogeneous, implicit, vjp
+from fg_onnx.vjps.table import IMPLICIT, Cotangents, elementwise, homogeneous, implicit, vjp
 
 
 def _positive(op: Emitter, tensor: gs.Tensor) -> gs.Tensor:
@@ -36,13 +36,17 @@ def _leaky(op: Emitter, p: Primal) -> gs.Tensor:
 elementwise("LeakyRelu", _leaky, "ct * (x > 0 ? 1 : alpha)", offset=homogeneous)
 
 
-@vjp("PRelu")
+@vjp("PRelu", offset=lambda p: IMPLICIT if p.wants(1) else None)
 def prelu(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
-    """ct * (x > 0 ? 1 : slope)."""
+    """ct * (x > 0 ? 1 : slope), and ct * min(x, 0) for the slope."""
+    slope, positive = p.operand(1), _positive(op, p.x)
+    other = op.Sub(1.0, positive)
+    cts: list[gs.Tensor | None] = [None, None]
+    if p.wants(0):
+        cts[0] = op.Mul(ct, op.Add(positive, op.Mul(other, slope)))
     if p.wants(1):
-        raise p.refusal("the slope depends on the explained input")
-    positive = _positive(op, p.x)
-    return op.Mul(ct, op.Add(positive, op.Mul(op.Sub(1.0, positive), p.inputs[1]))), None
+        cts[1] = op.sum_to(op.Mul(ct, op.Mul(other, p.x)), p.shape(p.y), slope)
+    return cts
 
 
 def _elu(op: Emitter, p: Primal) -> gs.Tensor:
@@ -143,6 +147,14 @@ def _mish(op: Emitter, p: Primal) -> gs.Tensor:
 
 
 elementwise("Mish", _mish, "ct * (t + x * sigmoid(x) * (1 - t^2)), t = tanh(softplus(x))")
+
+
+elementwise(
+    "Shrink",
+    lambda op, p: op.mask(op.Greater(op.Abs(p.x), p.attrs["lambd"]), p.x),
+    "ct * [|x| > lambd]",
+    offset=lambda p: IMPLICIT if p.attrs["bias"] else None,
+)
 
 
 def _clip_term(op: Emitter, p: Primal, ct: gs.Tensor, cts: Cotangents) -> gs.Tensor:

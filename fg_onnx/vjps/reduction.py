@@ -1,4 +1,4 @@
-"""Reductions that keep a cotangent for every position."""
+"""Reductions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import onnx_graphsurgeon as gs
 
 from fg_onnx.emit import Emitter, is_static
 from fg_onnx.primal import Primal
-from fg_onnx.vjps.table import Cotangents, implicit, vjp
+from fg_onnx.vjps.table import IMPLICIT, Cotangents, Offset, implicit, vjp
 
 
 def reduced_axes(p: Primal) -> list[int]:
@@ -71,3 +71,57 @@ def reduce_sum_square(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     """2 * ct * x."""
     axes = reduced_axes(p)
     return op.Mul(op.Mul(p.x, _unreduced(op, p, ct, axes)), 2.0), None
+
+
+@vjp("ReduceL1")
+def reduce_l1(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
+    """ct * sign(x), 0 at 0."""
+    return op.Mul(op.sign(p.x), _unreduced(op, p, ct, reduced_axes(p))), None
+
+
+@vjp("ReduceLogSum", offset=implicit)
+def reduce_log_sum(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
+    """ct / sum(x) at each of the positions."""
+    axes = reduced_axes(p)
+    share = op.Mul(ct, op.Exp(op.Neg(p.y)))
+    return op.Expand(_unreduced(op, p, share, axes), op.shape(p.x)), None
+
+
+def _not_alone(p: Primal) -> Offset | None:
+    """Without axes the operator is the identity."""
+    return IMPLICIT if reduced_axes(p) else None
+
+
+@vjp("ReduceLogSumExp", offset=_not_alone)
+def reduce_log_sum_exp(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
+    """ct * exp(x - y)."""
+    axes = reduced_axes(p)
+    softmax = op.Exp(op.Sub(p.x, _unreduced(op, p, p.y, axes)))
+    return op.Mul(softmax, _unreduced(op, p, ct, axes)), None
+
+
+@vjp("ReduceMax", "ReduceMin")
+def reduce_extreme(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
+    """ct * [x = y] / (number of positions that tie), as PyTorch's amax and amin."""
+    axes = reduced_axes(p)
+    y = _unreduced(op, p, p.y, axes)
+    wins = op.GreaterOrEqual(p.x, y) if p.op_type == "ReduceMax" else op.LessOrEqual(p.x, y)
+    winners = op.mask(wins, p.x)
+    share = _unreduced(op, p, ct, axes)
+    if axes:
+        share = op.Div(share, op.ReduceSum(winners, axes=axes, keepdims=1))
+    return op.Mul(winners, share), None
+
+
+@vjp("ReduceProd", offset=_not_alone)
+def reduce_prod(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
+    """ct times the product of the other positions, exactly 0 where another of them is 0."""
+    axes = reduced_axes(p)
+    if not axes:
+        return ct, None
+    zeros = op.mask(op.And(op.LessOrEqual(p.x, 0.0), op.GreaterOrEqual(p.x, 0.0)), p.x)
+    without = op.Add(p.x, zeros)  # with 1 in the place of 0
+    others = op.Div(op.ReduceProd(without, axes=[*axes], keepdims=1), without)
+    other_zeros = op.Sub(op.ReduceSum(zeros, axes=[*axes], keepdims=1), zeros)
+    slope = op.Mul(others, op.mask(op.LessOrEqual(other_zeros, 0.0), p.x))
+    return op.Mul(slope, _unreduced(op, p, ct, axes)), None

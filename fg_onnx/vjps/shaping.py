@@ -25,10 +25,11 @@ def identity(_: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     return (ct, *[None] * (len(p.inputs) - 1))
 
 
-@vjp("Cast")
+@vjp("Cast", "CastLike")
 def cast(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     """ct, cast back."""
-    return (op.Cast(ct, to=onnx.helper.np_dtype_to_tensor_dtype(p.x.dtype)),)
+    back = op.Cast(ct, to=onnx.helper.np_dtype_to_tensor_dtype(p.x.dtype))
+    return back, *[None] * (len(p.inputs) - 1)
 
 
 @vjp("Reshape", "Flatten", "Squeeze", "Unsqueeze", axes="reshaped")

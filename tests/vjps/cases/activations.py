@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..harness import NEWEST, Fed
-from .making import live, unary, weight
+from .making import curved, live, unary, weight
 
 _both = live(2, 5, kinks=(0.0,))
 _wide = live(2, 8, low=-6.0, high=6.0, kinks=(-3.0, 0.0, 3.0))
@@ -18,6 +18,9 @@ ACTIVATIONS = [
     unary("PRelu", live(2, 3, 4, kinks=(0.0,)), weight(3, 1), note="channel"),
     unary("PRelu", live(2, 3, kinks=(0.0,)), np.float64(0.2), note="scalar"),
     unary("PRelu", live(2, 3, kinks=(0.0,)), Fed(weight(1, 3)), note="run-time-slope"),
+    unary("PRelu", live(2, 3, kinks=(0.0,)), live(2, 3), note="live-slope"),
+    curved("PRelu", live(2, 3, 4, kinks=(0.0,)), live(3, 1), note="live-slope-broadcast"),
+    curved("PRelu", weight(2, 3), live(1, 3), note="slope-alone", opset=NEWEST),
     unary("Elu", _both, note="default"),
     unary("Elu", _both, note="alpha", alpha=0.5),
     unary("Selu", _both, note="default"),
@@ -27,6 +30,8 @@ ACTIVATIONS = [
     unary("ThresholdedRelu", live(2, 8, kinks=(1.0,)), note="default"),
     unary("ThresholdedRelu", live(2, 8, kinks=(0.5,)), note="alpha", alpha=0.5),
     unary("ThresholdedRelu", live(2, 8, kinks=(-0.5,)), note="negative-alpha", alpha=-0.5),
+    unary("Shrink", live(2, 8, kinks=(-0.5, 0.5)), note="default"),
+    unary("Shrink", live(2, 8, kinks=(-1.0, 1.0)), note="bias", bias=0.25, lambd=1.0),
     unary("Sigmoid", _wide),
     unary("Tanh", _wide),
     unary("Softplus", _wide),
