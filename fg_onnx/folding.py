@@ -18,6 +18,7 @@ Partial: TypeAlias = "np.ndarray | None"
 """A small array of Python integers, floats or booleans, None where an entry is unknown."""
 
 _MOST_ENTRIES = 1024
+_KEPT = frozenset({"QuantizeLinear", "DequantizeLinear"})  # a runtime's integer kernels need them
 
 
 def fold_shapes(graph: gs.Graph, opset: int) -> bool:
@@ -29,7 +30,7 @@ def fold_shapes(graph: gs.Graph, opset: int) -> bool:
     kept = {tensor.name for tensor in graph.outputs}
     folded = False
     for node in graph.nodes:
-        if len(node.outputs) != 1 or node.domain or any(node.subgraphs()):
+        if len(node.outputs) != 1 or node.domain or node.op in _KEPT or any(node.subgraphs()):
             continue
         value = _value(node, known, opset)
         if value is None:

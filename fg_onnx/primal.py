@@ -20,7 +20,9 @@ from fg_onnx.working import read_by
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 NARROW = (np.dtype(np.float16), BFLOAT16)
-_QUANTISING = frozenset({"QuantizeLinear", "DynamicQuantizeLinear"})  # the integers stand for floats
+_QUANTISING = frozenset(
+    {"QuantizeLinear", "DynamicQuantizeLinear"}
+)  # the integers stand for floats
 FLOATS = (*NARROW, np.dtype(np.float32), np.dtype(np.float64))
 
 

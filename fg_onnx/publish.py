@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +29,7 @@ class Explained:
     """
 
     x: gs.Tensor
-    dtype: np.dtype
+    dtype: np.dtype[Any]
     layout: Layout | None
     seeding: Seeding
     gradient: gs.Tensor
@@ -84,7 +85,11 @@ def publish(
 
 
 def _output(
-    op: Emitter, tensor: gs.Tensor, name: str, shape: Sequence[Dim], dtype: npt.DTypeLike = np.float32
+    op: Emitter,
+    tensor: gs.Tensor,
+    name: str,
+    shape: Sequence[Dim],
+    dtype: npt.DTypeLike = np.float32,
 ) -> None:
     tensor = op.cast(tensor, dtype)
     result = gs.Variable(name, tensor.dtype, list(shape))

@@ -13,6 +13,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from fg_onnx.emit import Emitter
+from fg_onnx.manifest import Dim
 from fg_onnx.primal import Primal
 
 UNCLIPPED = "unclipped"
@@ -30,31 +31,50 @@ _MOVING = frozenset(
 
 @dataclass(frozen=True, eq=False)
 class Quantisation:
-    """How the integers of a tensor stand for numbers."""
+    """How the integers of a tensor stand for numbers.
+
+    Attributes:
+        scale: one for all, [C] along ``axis``, or of the tensor's rank, where every ``block``
+            entries along ``axis`` share one.
+        zero: the zero point in the shape of the scale, None for 0.
+        axis: of the tensor.
+        block: how many entries share a scale, 0 where none is blocked.
+    """
 
     scale: gs.Tensor
     zero: gs.Tensor | None
     axis: int
+    block: int = 0
 
     @property
     def per_tensor(self) -> bool:
         """Whether one scale holds for all entries."""
         return self.scale.shape is not None and all(dim == 1 for dim in self.scale.shape)
 
-    def along(self, op: Emitter, parameter: gs.Tensor, rank: int) -> gs.Tensor:
-        """A scale or zero point, to be broadcast against a tensor of a rank."""
+    def along(self, op: Emitter, parameter: gs.Tensor, shape: Sequence[Dim]) -> gs.Tensor:
+        """A scale or zero point, to be broadcast against a tensor of a shape."""
         if self.per_tensor:
             return parameter
-        axis = self.axis % rank
-        return op.Reshape(parameter, [-1 if index == axis else 1 for index in range(rank)])
+        axis = self.axis % len(shape)
+        if not self.block:
+            return op.Reshape(parameter, [-1 if i == axis else 1 for i in range(len(shape))])
+        before, blocks, after = _parted(parameter.shape, axis)
+        apart = op.Reshape(parameter, [*before, blocks, 1, *after])
+        repeated = op.Expand(apart, op.constant([*before, blocks, self.block, *after]))
+        whole = op.Reshape(repeated, [*before, blocks * self.block, *after])
+        return op.Slice(whole, [0], [shape[axis]], [axis])
 
     def is_that_of(self, other: Quantisation) -> bool:
         """Whether both are known to be the same."""
         return (
             _same(self.scale, other.scale)
             and _same(self.zero, other.zero)
-            and (self.per_tensor or self.axis == other.axis)
+            and (self.per_tensor or (self.axis, self.block) == (other.axis, other.block))
         )
+
+
+def _parted(shape: list[int], axis: int) -> tuple[list[int], int, list[int]]:
+    return shape[:axis], shape[axis], shape[axis + 1 :]
 
 
 def _same(a: gs.Tensor | None, b: gs.Tensor | None) -> bool:
@@ -73,7 +93,7 @@ def _value(tensor: gs.Tensor | None) -> np.ndarray | None:
 
 def quantisation(p: Primal) -> Quantisation:
     """The parameters of a QuantizeLinear or DequantizeLinear."""
-    return Quantisation(p.operand(1), p.input(2), p.attrs["axis"])
+    return Quantisation(p.operand(1), p.input(2), p.attrs["axis"], p.attrs.get("block_size", 0))
 
 
 def quantisations(primals: Sequence[Primal]) -> dict[str, Quantisation]:

@@ -46,7 +46,7 @@ class Views:
         """What stands for a tensor; of the same shape."""
         if id(tensor) not in self._found:
             found = self._view(tensor)
-            if found is not tensor:
+            if isinstance(found, gs.Variable):
                 found.shape = tensor.shape
             self._found[id(tensor)] = found
         return self._found[id(tensor)]
@@ -57,16 +57,18 @@ class Views:
     def _view(self, tensor: gs.Tensor) -> gs.Tensor:
         if tensor.name in self._quantised:
             return self._dequantised(tensor, self._quantised[tensor.name])
-        made_by = tensor.inputs[0] if tensor.inputs else None
-        if made_by is not None and made_by.op == "DequantizeLinear":
-            source = made_by.inputs[0]
+        if _is_dequantised(tensor):
+            (node,) = tensor.inputs
+            source = node.inputs[0]
             if source.name in self._quantised:
                 return self.of(source)
-            if isinstance(source, gs.Constant) and not made_by.attrs.get("block_size"):
-                return self._unpacked(made_by)
+            if isinstance(source, gs.Constant):
+                return self._unpacked(node)
         if tensor.name in self._fused:
-            operands = [self.of(u) if u.name else None for u in made_by.inputs]
-            return getattr(self._op, made_by.op)(*operands, **made_by.attrs)
+            (node,) = tensor.inputs
+            operands = [self.of(u) if u.name else None for u in node.inputs]
+            again: gs.Tensor = getattr(self._op, node.op)(*operands, **node.attrs)
+            return again
         return self._wide(tensor)
 
     def _wide(self, tensor: gs.Tensor) -> gs.Tensor:
@@ -82,24 +84,31 @@ class Views:
         rank = len(q.shape)
         axis = how.axis - rank if how.axis >= 0 else how.axis + rank
         operands = [how.scale] if how.zero is None else [how.scale, how.zero]
-        numbers = self._op.DequantizeLinear(q, *operands, axis=axis)
+        attrs = {"axis": axis, **({"block_size": how.block} if how.block else {})}
+        numbers = self._op.DequantizeLinear(q, *operands, **attrs)
         numbers.dtype = how.scale.dtype
         return self._wide(numbers)
 
     def _unpacked(self, node: gs.Node) -> gs.Tensor:
         """``scale * (q - zero_point)`` of a constant."""
         op, (q, scale, *rest) = self._op, node.inputs
-        how = Quantisation(self._wide(scale), rest[0] if rest else None, node.attrs.get("axis", 1))
-        rank = len(q.shape)
+        how = Quantisation(
+            self._wide(scale),
+            rest[0] if rest and rest[0].name else None,
+            node.attrs.get("axis", 1),
+            node.attrs.get("block_size", 0),
+        )
         numbers: gs.Tensor = op.cast(q, how.scale.dtype)
         if how.zero is not None:
-            numbers = op.Sub(numbers, how.along(op, op.mask(how.zero, how.scale), rank))
-        return op.Mul(numbers, how.along(op, how.scale, rank))
+            numbers = op.Sub(numbers, how.along(op, op.mask(how.zero, how.scale), q.shape))
+        return op.Mul(numbers, how.along(op, how.scale, q.shape))
 
 
 def _fused(primals: Sequence[Primal], outputs: set[str]) -> frozenset[str]:
-    """What a runtime may never compute as such: what one step, or a step and an activation after
-    it, makes of dequantised tensors for nothing but to quantise it.
+    """Names of what a runtime may never compute as such.
+
+    It is what one step, or a step and an activation after it, makes of dequantised tensors for
+    nothing but to be quantised.
     """
     found = set()
     steps = {id(node): p for p in primals for node in p.nodes}

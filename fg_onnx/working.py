@@ -11,6 +11,7 @@ import onnx
 import onnx_graphsurgeon as gs
 from onnx import shape_inference
 from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
+from onnx_graphsurgeon.logger import G_LOGGER
 
 from fg_onnx.ceiling import write_out_ceil_modes
 from fg_onnx.folding import fold_shapes
@@ -29,7 +30,7 @@ _NOT_INFERRED = frozenset({"GroupNormalization"})
 
 def to_graph(proto: onnx.ModelProto) -> gs.Graph:
     """The graph with all shapes that can be known, shape arithmetic folded; a working copy."""
-    graph = gs.import_onnx(_without_defaults(proto))
+    graph = _imported(_without_defaults(proto))
     infer(graph, proto)
     return graph
 
@@ -57,6 +58,18 @@ def _without_defaults(proto: onnx.ModelProto) -> onnx.ModelProto:
     del result.graph.initializer[:]
     result.graph.initializer.extend(t for t in proto.graph.initializer if t.name not in defaults)
     return result
+
+
+def _imported(proto: onnx.ModelProto) -> gs.Graph:
+    """The graph with NumPy's types; GraphSurgeon leaves bfloat16 and float8 as ONNX's numbers."""
+    with G_LOGGER.suppress():
+        graph = gs.import_onnx(proto)
+        for tensor in graph.tensors().values():
+            if isinstance(tensor.dtype, int) and isinstance(tensor, gs.Constant):
+                tensor.values = np.asarray(tensor.values)
+            elif isinstance(tensor.dtype, int):
+                tensor.dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.dtype)
+    return graph
 
 
 def _constants_from_nodes(graph: gs.Graph) -> None:
@@ -176,6 +189,7 @@ def to_proto(graph: gs.Graph, like: onnx.ModelProto, keep_outputs: int) -> onnx.
     The first ``keep_outputs`` outputs are declared as in ``like``, and so are its inputs.
     """
     result: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
+    _repack(result, graph)
     declared = {value.name: value for value in [*like.graph.input, *like.graph.output]}
     for values in (result.graph.input, result.graph.output[:keep_outputs]):
         for value in values:
@@ -201,3 +215,12 @@ def to_proto(graph: gs.Graph, like: onnx.ModelProto, keep_outputs: int) -> onnx.
         del entries[:]
         entries.extend(getattr(like, field))
     return result
+
+
+def _repack(proto: onnx.ModelProto, graph: gs.Graph) -> None:
+    """Write the constants of types that are none of NumPy's own again: 4-bit ones are packed."""
+    tensors = graph.tensors()
+    for entry in proto.graph.initializer:
+        constant = tensors[entry.name]
+        if np.dtype(constant.dtype).isbuiltin != 1:
+            entry.CopyFrom(onnx.numpy_helper.from_array(np.asarray(constant.values), entry.name))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import ml_dtypes
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -18,8 +20,6 @@ def quantize_linear(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     rest = [None] * (len(p.inputs) - 1)
     if any(p.active[1:]):
         raise p.refusal("its scale depends on the explained input")
-    if p.attrs.get("block_size"):
-        raise p.refusal("it quantises block by block")
     if p.attrs.get(UNCLIPPED):
         return ct, *rest
     low, high = (_bound(op, p, limit) for limit in _limits(p.nodes[-1].outputs[0].dtype))
@@ -27,15 +27,15 @@ def quantize_linear(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     return op.Mul(ct, op.mask(inside, ct)), *rest
 
 
-def _limits(dtype: np.dtype) -> tuple[float, float]:
+def _limits(dtype: np.dtype[Any]) -> tuple[float, float]:
     """Where rounding leads beyond the least and the greatest number of a quantised type.
 
     Halves are rounded to even: the upper limit itself is beyond for an even zero point.
     """
-    if dtype.kind in "iu" or "int" in dtype.name:
-        info = ml_dtypes.iinfo(dtype)
+    if "int" in dtype.name:
+        info: Any = ml_dtypes.iinfo(dtype)  # type: ignore[no-untyped-call]
         return float(info.min) - 0.5, float(info.max) + 0.5
-    highest = float(ml_dtypes.finfo(dtype).max)
+    highest = float(ml_dtypes.finfo(dtype).max)  # type: ignore[no-untyped-call]
     return -highest, highest
 
 
@@ -45,7 +45,7 @@ def _bound(op: Emitter, p: Primal, limit: float) -> gs.Tensor:
     steps = op.constant(limit, how.scale.dtype)
     if how.zero is not None:
         steps = op.Sub(steps, op.mask(how.zero, how.scale))
-    return how.along(op, op.Mul(how.scale, steps), len(p.shape(p.x)))
+    return how.along(op, op.Mul(how.scale, steps), p.shape(p.x))
 
 
 @vjp("DequantizeLinear")
