@@ -57,8 +57,13 @@ def explain(
         bool, typer.Option("--layers", help="Draw the maps of single layers too.")
     ] = False,
     tolerance: Annotated[
-        float, typer.Option(min=0.0, help="The largest residual of completeness that passes.")
-    ] = 1e-4,
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="The largest residual of completeness that passes. Default: 1e-4, or 1e-2 for a "
+            "float16 model.",
+        ),
+    ] = None,
     psi: PsiOption = None,
     preprocess: PreprocessOption = None,
     labels: LabelsOption = None,
@@ -91,7 +96,7 @@ def explain(
         say_json(document)
     else:
         _print(explanations, written)
-    _certify(explanations, tolerance)
+    _certify(explanations, session.tolerance if tolerance is None else tolerance)
 
 
 # --- the model ----------------------------------------------------------------------------------

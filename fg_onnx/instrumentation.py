@@ -15,6 +15,7 @@ from fg_onnx.emit import Emitter
 from fg_onnx.errors import InputError, UnsupportedModelError
 from fg_onnx.manifest import DEFAULT_EMITS, EMITS, Emit, Manifest
 from fg_onnx.plan import make_plan
+from fg_onnx.primal import precision_of
 from fg_onnx.preprocess import Preprocessing
 from fg_onnx.psi import STYLES
 from fg_onnx.publish import Explained, publish
@@ -136,6 +137,7 @@ def instrument(
         preprocessing=preprocessing.to_dict() if preprocessing else None,
         labels=tuple(labels) if labels is not None else None,
         sites=tuple(bound.site for bound in sites),
+        precision=precision_of(primals),
     )
     manifest.attach(proto, found)
     return Instrumented(proto, found)

@@ -43,6 +43,7 @@ DEFAULT_EMITS: tuple[Emit, ...] = ("saliency", "contributions")
 SiteKind = Literal["bias", "batchnorm", "implicit"]
 LayoutName = Literal["ncl", "nlc", "nchw", "nhwc", "ncdhw", "ndhwc"]
 Dim = int | str | None
+Precision = Literal["float64", "float32", "float16", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ class Manifest:
         preprocessing: as `fg_onnx.preprocess.Preprocessing.to_dict` gives it, or None.
         labels: class names in order of the explained output, or None.
         sites: in the order of the columns 1.. of ``fg_contributions``.
+        precision: the narrowest float type of what is differentiated.
     """
 
     tool_version: str
@@ -121,6 +123,7 @@ class Manifest:
     preprocessing: dict[str, Any] | None
     labels: tuple[str, ...] | None
     sites: tuple[Site, ...]
+    precision: Precision = "float32"
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document, with its ``schema_version`` first."""

@@ -15,6 +15,7 @@ from onnx import external_data_helper, inliner, shape_inference, version_convert
 
 from fg_onnx.errors import ModelError, first_line
 from fg_onnx.files import read_bytes, replacing
+from fg_onnx.order import in_order
 from fg_onnx.runtime import run_once
 
 ModelSource: TypeAlias = "str | os.PathLike[str] | onnx.ModelProto"
@@ -53,6 +54,7 @@ def read(model: ModelSource) -> Source:
         data = read_bytes(path)
         proto = _parse(data, path)
         _load_external_data(proto, path)
+    proto = in_order(proto)
     _check(proto, name)
     return Source(proto, hashlib.sha256(data).hexdigest(), name)
 

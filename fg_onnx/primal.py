@@ -16,6 +16,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from fg_onnx.errors import UnsupportedModelError
+from fg_onnx.manifest import Precision
 from fg_onnx.working import read_by
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
@@ -177,6 +178,14 @@ def active_tensors(
         if node.op not in zero and any(tensor.name in backward for tensor in node.outputs):
             backward.update(read_by(node))
     return dependent_tensors(graph, x, zero) & backward
+
+
+def precision_of(primals: Sequence[Primal]) -> Precision:
+    """The narrowest float type that some step takes or makes."""
+    tensors = [t for p in primals for t in (*p.inputs, *p.outputs) if t is not None]
+    held = {np.dtype(t.dtype).name for t in tensors if t.dtype is not None}
+    found: Sequence[Precision] = ("bfloat16", "float16", "float32")
+    return next((name for name in found if name in held), "float64")
 
 
 def active_nodes(graph: gs.Graph, active: frozenset[str]) -> list[gs.Node]:

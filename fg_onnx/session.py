@@ -15,7 +15,7 @@ from fg_onnx import manifest
 from fg_onnx.errors import InputError, UnsupportedModelError, first_line
 from fg_onnx.files import existing
 from fg_onnx.instrumentation import Instrumented
-from fg_onnx.manifest import Manifest
+from fg_onnx.manifest import Manifest, Precision
 from fg_onnx.runtime import onnxruntime, open_session
 
 Array = npt.NDArray[Any]
@@ -25,6 +25,18 @@ _DTYPES = {
     "tensor(double)": np.float64,
     "tensor(float16)": np.float16,
 }
+
+TOLERANCES: Mapping[Precision, float] = MappingProxyType(
+    {"float64": 1e-4, "float32": 1e-4, "float16": 1e-2, "bfloat16": 1e-1}
+)
+"""What a residual of completeness may be, by the float type that a model computes in.
+
+What is summed, and the sums, are float32 in every model; a narrow forward pass rounds each of its
+activations, and f is what comes of it. One rounding is 2^-11 (float16) or 2^-8 (bfloat16) of a
+value at most and leaves another trace at each position; some hundred layers that add up at random
+give 2^-11 sqrt(100) = 5e-3 and 2^-8 sqrt(100) = 4e-2. In integers nothing is lost: what rounding
+does to quantised numbers is attributed itself.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,9 +122,13 @@ class Session:
         self._session = open_session(source, providers, options)
         self.manifest = _manifest(self._session, model)
         self._outputs = [value.name for value in self._session.get_outputs()]
-        (self._input,) = (
-            value for value in self._session.get_inputs() if value.name == self.manifest.input
-        )
+        self._inputs = {value.name: value for value in self._session.get_inputs()}
+        self._input = self._inputs[self.manifest.input]
+
+    @property
+    def tolerance(self) -> float:
+        """The largest residual of completeness that rounding explains."""
+        return TOLERANCES[self.manifest.precision]
 
     @property
     def input_shape(self) -> tuple[int | str | None, ...]:
@@ -148,7 +164,7 @@ class Session:
                     "the model was instrumented with --seed and got none",
                     "give a cotangent in the shape of the explained output",
                 )
-            fed[manifest.SEED] = np.asarray(seed, dtype=images.dtype)
+            fed[manifest.SEED] = np.asarray(seed, dtype=_DTYPES[self._inputs[manifest.SEED].type])
         elif seed is not None:
             raise InputError(
                 "no-seed-input", "the model takes no seed", "instrument it again with --seed"

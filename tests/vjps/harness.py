@@ -36,6 +36,7 @@ from fg_onnx.layout import Layouts
 from fg_onnx.primal import Primal, active_nodes, active_tensors, is_float, primal
 from fg_onnx.sites import BoundSite, find_sites, promote_biases
 from fg_onnx.terms import site_term
+from fg_onnx.views import Views
 from fg_onnx.vjps import RULES, ZERO
 
 from .kernels import KERNELS
@@ -453,7 +454,8 @@ def walk(proto: onnx.ModelProto) -> Walked:
     ct = gs.Variable("ct", y.dtype, y.shape)
     graph.inputs.append(ct)
     op = Emitter(graph, opset)
-    adjoint = append_adjoint(op, primals, x, y, ct)
+    views = Views(op, primals)
+    adjoint = append_adjoint(op, primals, x, y, views.of(ct), views.primal)
     count = len(graph.outputs)
     assert adjoint.input_gradient is not None
     assert is_float(adjoint.input_gradient)
