@@ -62,9 +62,10 @@ def append_adjoint(
         if all(ct is None for ct in cts):
             continue
         rule = RULES[p.op_type]
-        viewed = seen(p)
-        passed = rule.vjp(op, viewed, *(cts if rule.outputs is None else cts[: rule.outputs]))
-        assert len(passed) >= len(p.inputs), f"{p.op_type} passes {len(passed)} cotangents"
+        with p.consistent():
+            viewed = seen(p)
+            passed = rule.vjp(op, viewed, *(cts if rule.outputs is None else cts[: rule.outputs]))
+            assert len(passed) >= len(p.inputs), f"{p.op_type} passes {len(passed)} cotangents"
         for operand, active, ct in zip(p.inputs, p.active, passed, strict=False):
             if active and ct is not None:
                 assert operand is not None

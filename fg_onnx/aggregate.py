@@ -10,6 +10,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from fg_onnx.emit import Emitter, is_static
+from fg_onnx.errors import UnsupportedModelError
 from fg_onnx.layout import Layout
 from fg_onnx.manifest import Dim
 from fg_onnx.psi import Channels, Layer, Psi, rescaled
@@ -64,7 +65,11 @@ def layer_of(op: Emitter, psi: Psi, term: Term, layout: Layout) -> Layer:
         values, weight = term.product(op), None
     count = term.shape[layout.channel]
     if not isinstance(count, int):
-        raise TypeError(f"a term of unknown channel count: {term.shape}")
+        raise UnsupportedModelError(
+            "unknown-channels",
+            f"the number of channels of a tensor of shape {list(term.shape)} is not known",
+            "export the model with a fixed number of channels, or emit no maps",
+        )
     values = _channels_first(op, values, term.shape, layout)
     return psi.layer(op, Channels(values, weight, count, layout.grid(term.shape)))
 

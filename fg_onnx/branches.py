@@ -59,10 +59,10 @@ def _splice(graph: onnx.GraphProto, node: onnx.NodeProto, condition: bool, prefi
     wanted = "then_branch" if condition else "else_branch"
     branch = onnx.GraphProto()
     branch.CopyFrom(next(a.g for a in node.attribute if a.name == wanted))
-    taken = set(_own_tensors(graph))
+    taken = set(own_tensors(graph))
     while any(name.startswith(prefix) for name in taken):
         prefix = f"_{prefix}"
-    _rename(branch, {name: prefix + name for name in _own_tensors(branch)}, prefix)
+    _rename(branch, {name: prefix + name for name in own_tensors(branch)}, prefix)
     graph.node.extend(branch.node)
     graph.initializer.extend(branch.initializer)
     graph.sparse_initializer.extend(branch.sparse_initializer)
@@ -71,7 +71,7 @@ def _splice(graph: onnx.GraphProto, node: onnx.NodeProto, condition: bool, prefi
         graph.node.append(onnx.helper.make_node("Identity", [value.name], [name], name=name))
 
 
-def _own_tensors(graph: onnx.GraphProto) -> Iterator[str]:
+def own_tensors(graph: onnx.GraphProto) -> Iterator[str]:
     """Names that a graph and the graphs within it give to tensors, inputs left out."""
     yield from (tensor.name for tensor in graph.initializer)
     yield from (tensor.values.name for tensor in graph.sparse_initializer)
@@ -79,7 +79,7 @@ def _own_tensors(graph: onnx.GraphProto) -> Iterator[str]:
         yield from (name for name in node.output if name)
         for inner in _graphs_in(node):
             yield from (value.name for value in inner.input)
-            yield from _own_tensors(inner)
+            yield from own_tensors(inner)
 
 
 def _rename(graph: onnx.GraphProto, names: Mapping[str, str], prefix: str) -> None:

@@ -32,6 +32,9 @@ class Emitter:
         self.graph = graph
         self.opset = opset
         self._names = set(graph.tensors())
+        for node in graph.nodes:
+            for subgraph in node.subgraphs(recursive=True):
+                self._names.update(subgraph.tensors())
         self._counts: dict[str, int] = {}
         self._constants: dict[tuple[str, tuple[int, ...], bytes], gs.Constant] = {}
         self._expressions = {

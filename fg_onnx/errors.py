@@ -7,6 +7,8 @@ and exits 1.
 
 from __future__ import annotations
 
+_MOST_CHARACTERS = 2000  # of a message; a file may hold names of any length
+
 
 class FgOnnxError(Exception):
     """Something could not be done.
@@ -21,10 +23,11 @@ class FgOnnxError(Exception):
     exit_code = 2
 
     def __init__(self, code: str, message: str, hint: str = "") -> None:
+        message = printable(message)
         super().__init__(message)
         self.code = code
         self.message = message
-        self.hint = hint
+        self.hint = printable(hint)
 
     def __str__(self) -> str:
         return f"{self.message}\nhint: {self.hint}" if self.hint else self.message
@@ -49,7 +52,7 @@ class UnsupportedModelError(FgOnnxError):
         super().__init__(code, message, hint)
         self.op = op
         self.node = node
-        self.reason = message.removeprefix(f"`{op}` at `{node}`: ")
+        self.reason = self.message.removeprefix(printable(f"`{op}` at `{node}`: "))
 
 
 class InputError(FgOnnxError):
@@ -62,6 +65,18 @@ class OutputError(FgOnnxError):
 
 class RuntimeMissingError(FgOnnxError):
     """No ONNX Runtime is installed, or it lacks what was asked of it."""
+
+
+def printable(text: str) -> str:
+    """One line that a terminal shows and does not obey: what cannot be printed is escaped.
+
+    Files choose the names that messages hold, and how long they are.
+    """
+    if len(text) > _MOST_CHARACTERS:
+        text = f"{text[: _MOST_CHARACTERS // 2]} ... {text[-_MOST_CHARACTERS // 4 :]}"
+    if not text.isprintable():
+        text = " ".join(text.split())
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def first_line(error: Exception) -> str:

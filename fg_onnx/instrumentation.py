@@ -107,12 +107,11 @@ def instrument(
             f"no gradient flows from `{plan.y.name}` to `{plan.x.name}`",
             "name another tensor with --output",
         )
-    terms = {
-        bound.site.name: site_term(op, bound, adjoint.pullbacks[bound.site.tensor])
-        for bound in sites
-        if bound.site.tensor in adjoint.pullbacks
-    }
-    sites = tuple(bound for bound in sites if bound.site.name in terms)
+    sites = tuple(bound for bound in sites if bound.site.tensor in adjoint.pullbacks)
+    terms = {}
+    for bound in sites:
+        with bound.primal.consistent():
+            terms[bound.site.name] = site_term(op, bound, adjoint.pullbacks[bound.site.tensor])
     x = views.of(plan.x)
     explained = Explained(x, plan.x.dtype, plan.layout, seeding, adjoint.input_gradient)
     publish(op, explained, sites, terms, STYLES[psi], emit)

@@ -6,12 +6,13 @@ The names in this file are the contract of an instrumented model; other tools re
 from __future__ import annotations
 
 import json
+import reprlib
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import onnx
 
-from fg_onnx.errors import ModelError
+from fg_onnx.errors import ModelError, first_line
 
 SCHEMA_VERSION = 1
 METADATA_KEY = "fg_onnx.manifest"
@@ -26,6 +27,11 @@ INPUT_GRADIENT = "fg_input_gradient"
 BIAS = "fg_bias/"
 LAYER_MAP = "fg_layer_map/"
 BIAS_GRADIENT = "fg_bias_gradient/"
+
+_RESERVED = frozenset(
+    {TARGET, SEED, SCORE, EXPLAINED, CONTRIBUTIONS, SALIENCY, INPUT_GRADIENT}
+)
+_RESERVED_BEGINNINGS = (BIAS, LAYER_MAP, BIAS_GRADIENT)
 
 PREDICTED = -1
 """The target that stands for the predicted class."""
@@ -136,6 +142,8 @@ class Manifest:
         Raises:
             ModelError: the document is of another schema version, or not a manifest.
         """
+        if not isinstance(document, dict):
+            raise broken("it is no JSON object")
         fields = dict(document)
         version = fields.pop("schema_version", None)
         if version != SCHEMA_VERSION:
@@ -146,19 +154,48 @@ class Manifest:
             )
         try:
             sites = tuple(Site(**_tupled(site)) for site in fields.pop("sites"))
-            return cls(sites=sites, **_tupled(fields))
+            found = cls(sites=sites, **_tupled(fields))
         except (KeyError, TypeError, AttributeError) as error:
-            raise ModelError(
-                "broken-manifest",
-                f"the model's {METADATA_KEY} metadata is not a manifest ({error})",
-                "instrument the source model again",
-            ) from error
+            raise broken(f"it is not a manifest: {error}") from error
+        for record in (found, *sites):
+            for name, hint in get_type_hints(type(record)).items():
+                if not _fits(getattr(record, name), hint):
+                    raise broken(f"its `{name}` is {reprlib.repr(getattr(record, name))}")
+        return found
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of a type as the fields of these records have."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return value in inner
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(item, inner[0]) for item in value)
+    if origin is dict:
+        return isinstance(value, dict)
+    if inner:
+        return any(_fits(value, choice) for choice in inner)
+    return type(value) is hint
+
+
+def broken(reason: str) -> ModelError:
+    """The error for a model whose manifest is not one, or speaks of another model."""
+    return ModelError(
+        "broken-manifest",
+        f"the model's {METADATA_KEY} metadata cannot be read: {reason}",
+        "instrument the source model again",
+    )
 
 
 def _tupled(fields: dict[str, Any]) -> dict[str, Any]:
     return {
         key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()
     }
+
+
+def is_reserved(name: str) -> bool:
+    """Whether a name is one of the contract's, which a source model may not hold."""
+    return name in _RESERVED or name.startswith(_RESERVED_BEGINNINGS)
 
 
 def attach(model: onnx.ModelProto, manifest: Manifest) -> None:
@@ -178,12 +215,8 @@ def parse(text: str) -> Manifest:
     """
     try:
         document = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ModelError(
-            "broken-manifest",
-            f"the model's {METADATA_KEY} metadata is not JSON ({error})",
-            "instrument the source model again",
-        ) from error
+    except (ValueError, RecursionError) as error:
+        raise broken(f"it is not JSON ({first_line(error)})") from error
     return Manifest.from_dict(document)
 
 

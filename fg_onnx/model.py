@@ -11,12 +11,14 @@ from typing import TypeAlias
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import external_data_helper, inliner, shape_inference, version_converter
+from onnx import inliner, shape_inference, version_converter
 
 from fg_onnx.errors import ModelError, first_line
+from fg_onnx.external import load_external_data, require_loaded
 from fg_onnx.files import read_bytes, replacing
 from fg_onnx.order import in_order
 from fg_onnx.runtime import run_once
+from fg_onnx.soundness import require_sound
 
 ModelSource: TypeAlias = "str | os.PathLike[str] | onnx.ModelProto"
 
@@ -46,14 +48,17 @@ def read(model: ModelSource) -> Source:
         ModelError: missing, not ONNX, truncated, its external data missing, or it does not check.
     """
     if isinstance(model, onnx.ModelProto):
+        require_sound(model, "the model")
         proto, name = model, model.graph.name or "the model"
+        require_loaded(proto, name)
         data = proto.SerializeToString() if proto.ByteSize() < _PROTO_LIMIT else b""
     else:
         path = Path(model)
         name = str(path)
         data = read_bytes(path)
         proto = _parse(data, path)
-        _load_external_data(proto, path)
+        require_sound(proto, name)
+        load_external_data(proto, path)
     proto = in_order(proto)
     _check(proto, name)
     return Source(proto, hashlib.sha256(data).hexdigest(), name)
@@ -69,24 +74,6 @@ def _parse(data: bytes, path: Path) -> onnx.ModelProto:
     if not proto.graph.node or not proto.opset_import:
         raise ModelError("not-onnx", f"`{path}` holds no ONNX graph", hint)
     return proto
-
-
-def _load_external_data(proto: onnx.ModelProto, path: Path) -> None:
-    try:
-        external_data_helper.load_external_data_for_model(proto, str(path.parent))
-    except Exception as error:  # checker errors, OSError and ValueError, by version of onnx
-        missing = [
-            entry.value
-            for tensor in proto.graph.initializer
-            for entry in tensor.external_data
-            if entry.key == "location"
-        ]
-        raise ModelError(
-            "external-data",
-            f"the external data of `{path}` cannot be read "
-            f"({', '.join(sorted(set(missing))) or type(error).__name__})",
-            "put the data file beside the model, under its own name",
-        ) from error
 
 
 def _check(proto: onnx.ModelProto, name: str) -> None:

@@ -12,7 +12,7 @@ import onnx_graphsurgeon as gs
 
 from fg_onnx import manifest, model, working
 from fg_onnx.bodies import expand
-from fg_onnx.branches import take_branches
+from fg_onnx.branches import own_tensors, take_branches
 from fg_onnx.composites import recognise
 from fg_onnx.dimensions import name_dimensions
 from fg_onnx.errors import FgOnnxError, UnsupportedModelError
@@ -116,6 +116,7 @@ def make_plan(
             "give the source model; `fg-onnx explain` takes either",
         )
     proto = model.normalise(_settled(source), opset, freeze_defaults=freeze_defaults)
+    _require_free_names(proto)
     graph = working.to_graph(proto)
     version = model.opset_of(proto)
     x = _explained_input(graph, input, frozenset(model.defaults_of(proto)))
@@ -144,6 +145,17 @@ def make_plan(
         source, proto, graph, version, x, y, reason, ranking, layouts.of(x),
         tuple(primals), sites, tuple(unsupported),
     )  # fmt: skip
+
+
+def _require_free_names(proto: onnx.ModelProto) -> None:
+    names = [*own_tensors(proto.graph), *(value.name for value in proto.graph.input)]
+    taken = next((name for name in names if manifest.is_reserved(name)), None)
+    if taken is not None:
+        raise UnsupportedModelError(
+            "reserved-name",
+            f"the model has a tensor `{taken}`, which is a name of an instrumented model's own",
+            "rename it; a name is free unless it begins with `fg_`",
+        )
 
 
 def _expand_bodies(

@@ -6,7 +6,8 @@ section 2). Only they carry cotangents; all else is constant to the adjoint.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from fg_onnx.errors import UnsupportedModelError
+from fg_onnx.errors import UnsupportedModelError, first_line
 from fg_onnx.manifest import Precision
 from fg_onnx.working import read_by
 
@@ -106,6 +107,26 @@ class Primal:
         if not isinstance(operand, gs.Constant):
             raise self.refusal(f"its operand `{operand.name}` is computed at run time")
         return [int(value) for value in np.asarray(operand.values).reshape(-1)]
+
+    @contextlib.contextmanager
+    def consistent(self) -> Iterator[None]:
+        """Where this node is differentiated: what its rule stumbles over refuses the node.
+
+        A rule takes attributes, operands and shapes to fit each other, as every runtime demands
+        when it loads a model.
+
+        Raises:
+            UnsupportedModelError: they do not.
+        """
+        try:
+            yield
+        except (
+            ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError,
+        ) as error:  # fmt: skip
+            stumbled = f"{type(error).__name__}: {first_line(error)}"
+            raise self.refusal(
+                f"its attributes, operands and shapes do not fit each other ({stumbled})"
+            ) from error
 
     def refusal(self, reason: str) -> UnsupportedModelError:
         """The error for a node that the rule cannot take, for a reason of this node's."""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -56,6 +57,13 @@ def by_target(op: Emitter, views: Views, y: gs.Tensor) -> Seeding:
             f"the number of scores per image in `{y.name}` is not known: {y.shape}",
             "explain it through --seed",
         )
+    most = _most_scores(y.dtype)
+    if count > most:
+        raise UnsupportedModelError(
+            "too-many-classes",
+            f"`{y.name}` has {count} scores per image, and {np.dtype(y.dtype)} tells {most} apart",
+            "explain it through --seed",
+        )
     classes = op.constant(np.arange(count)[None, :], y.dtype)
     distance = op.Abs(op.Sub(classes, op.mask(column, y)))
     seed = op.Relu(op.Sub(1.0, distance))
@@ -72,6 +80,11 @@ def by_cotangent(op: Emitter, views: Views, y: gs.Tensor) -> Seeding:
     return Seeding(op.ReduceSum(rows, axes=[1], keepdims=0), ct, None)
 
 
+def _most_scores(dtype: np.dtype[Any]) -> int:
+    """How many whole numbers from 0 on a float can tell apart."""
+    return int(2.0 / np.finfo(dtype).eps)
+
+
 def loosen_target(proto: onnx.ModelProto) -> None:
     """Declare ``fg_target`` of free length, although its default has one entry."""
     for value in proto.graph.input:
@@ -81,5 +94,5 @@ def loosen_target(proto: onnx.ModelProto) -> None:
 
 def scores_per_image(y: gs.Tensor) -> int | None:
     """How many scores an image has in ``y``, None where that is not known."""
-    dims = y.shape[1:]
+    dims = None if y.shape is None else y.shape[1:]
     return int(np.prod(dims, dtype=np.int64)) if is_static(dims) else None

@@ -25,6 +25,13 @@ _DTYPES = {
     "tensor(double)": np.float64,
     "tensor(float16)": np.float16,
 }
+_OUTPUTS: Mapping[str, str] = MappingProxyType(
+    {
+        "saliency": manifest.SALIENCY,
+        "contributions": manifest.CONTRIBUTIONS,
+        "input-gradient": manifest.INPUT_GRADIENT,
+    }
+)
 
 TOLERANCES: Mapping[Precision, float] = MappingProxyType(
     {"float64": 1e-4, "float32": 1e-4, "float16": 1e-2, "bfloat16": 1e-1}
@@ -98,7 +105,7 @@ class Session:
         threads: within an operator; None: the runtime's choice.
 
     Raises:
-        ModelError: the file cannot be read or loaded.
+        ModelError: the file cannot be read or loaded, or is not what its manifest says.
         UnsupportedModelError: the model is not instrumented.
         RuntimeMissingError: there is no ONNX Runtime, or it lacks a provider.
     """
@@ -123,7 +130,8 @@ class Session:
         self.manifest = _manifest(self._session, model)
         self._outputs = [value.name for value in self._session.get_outputs()]
         self._inputs = {value.name: value for value in self._session.get_inputs()}
-        self._input = self._inputs[self.manifest.input]
+        self._input = _explained_input(self._session, self.manifest)
+        _require_outputs(self._outputs, self.manifest)
 
     @property
     def tolerance(self) -> float:
@@ -171,7 +179,7 @@ class Session:
             )
         else:
             fed[manifest.TARGET] = self._targets(target, len(images))
-        return self._attribution(self._run(images, fed))
+        return self._attribution(len(images), self._run(images, fed))
 
     def scores(self, array: npt.ArrayLike, feeds: Mapping[str, Array] | None = None) -> Array:
         """What ranks the classes, per image: float [N, K]; the forward part alone is run.
@@ -266,13 +274,18 @@ class Session:
             ) from error
         return found
 
-    def _attribution(self, found: dict[str, Array]) -> Attribution:
+    def _attribution(self, images: int, found: dict[str, Array]) -> Attribution:
         scores = found.pop(manifest.SCORE)
         contributions = found.pop(manifest.CONTRIBUTIONS, None)
         saliency = found.pop(manifest.SALIENCY, None)
+        targets = found.pop(manifest.EXPLAINED, None)
+        _require_shape(manifest.SCORE, scores, (images,))
+        _require_shape(manifest.EXPLAINED, targets, (images,))
+        _require_shape(manifest.CONTRIBUTIONS, contributions, (images, 1 + len(self.manifest.sites)))
+        _require_shape(manifest.SALIENCY, saliency, (images, 1))
         return Attribution(
             scores=scores,
-            targets=found.pop(manifest.EXPLAINED, None),
+            targets=targets,
             contributions=contributions,
             residual=None
             if contributions is None
@@ -290,6 +303,28 @@ def _take(found: dict[str, Array], prefix: str, *, squeeze: bool) -> Mapping[str
     names = [name for name in found if name.startswith(prefix)]
     taken = {name.removeprefix(prefix): found.pop(name) for name in names}
     return MappingProxyType({k: v[:, 0] if squeeze else v for k, v in taken.items()})
+
+
+def _explained_input(session: Any, held: Manifest) -> Any:
+    for value in session.get_inputs():
+        if value.name == held.input and value.type in _DTYPES and value.shape:
+            return value
+    raise manifest.broken(f"the model has no float input `{held.input}`")
+
+
+def _require_outputs(outputs: Sequence[str], held: Manifest) -> None:
+    wanted = [manifest.SCORE, *(_OUTPUTS[name] for name in held.emits if name in _OUTPUTS)]
+    if not held.seed:
+        wanted.append(manifest.EXPLAINED)
+    for name in wanted:
+        if name not in outputs:
+            raise manifest.broken(f"the model has no output `{name}`")
+
+
+def _require_shape(name: str, found: Array | None, wanted: tuple[int, ...]) -> None:
+    """Fail where the first dimensions of an output are not those of the contract."""
+    if found is not None and found.shape[: len(wanted)] != wanted:
+        raise manifest.broken(f"the output `{name}` is of shape {list(found.shape)}")
 
 
 def _manifest(session: Any, model: str | os.PathLike[str] | Instrumented) -> Manifest:

@@ -30,12 +30,14 @@ def find_sites(
 ) -> tuple[BoundSite, ...]:
     """All sites in topological order; ``promoted_input`` is set where promotion is possible."""
     names: set[str] = set()
+    counts: dict[str, int] = {}
     found = []
     for p in primals:
-        offsets = RULES[p.op_type].offsets(p)
+        with p.consistent():
+            offsets = RULES[p.op_type].offsets(p)
         for offset in offsets:
             beside = len(offsets) > 1 and offset.kind == "implicit"
-            name = _unique(f"{p.name}/{offset.kind}" if beside else p.name, names)
+            name = _unique(f"{p.name}/{offset.kind}" if beside else p.name, names, counts)
             found.append(_bound(p, offset, name, layouts, freeze=freeze))
     return tuple(found)
 
@@ -108,11 +110,12 @@ def _promotable(p: Primal, offset: Offset) -> bool:
     return all(isinstance(operand, gs.Constant) for operand in p.inputs[1:])
 
 
-def _unique(name: str, taken: set[str]) -> str:
+def _unique(name: str, taken: set[str], counts: dict[str, int]) -> str:
+    """A name that no site has yet; ``counts`` says how often a name was wanted."""
     stem = name.strip("/") or "site"
-    candidate, count = stem, 1
+    candidate = stem
     while candidate in taken:
-        count += 1
-        candidate = f"{stem}_{count}"
+        counts[stem] = counts.get(stem, 1) + 1
+        candidate = f"{stem}_{counts[stem]}"
     taken.add(candidate)
     return candidate

@@ -14,6 +14,7 @@ from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 from onnx_graphsurgeon.logger import G_LOGGER
 
 from fg_onnx.ceiling import write_out_ceil_modes
+from fg_onnx.errors import FgOnnxError, ModelError, first_line
 from fg_onnx.folding import fold_shapes
 from fg_onnx.model import LOWEST_IR, MOST_SEEN, defaults_of, model_of, opset_of
 
@@ -29,9 +30,23 @@ _NOT_INFERRED = frozenset({"GroupNormalization"})
 
 
 def to_graph(proto: onnx.ModelProto) -> gs.Graph:
-    """The graph with all shapes that can be known, shape arithmetic folded; a working copy."""
-    graph = _imported(_without_defaults(proto))
-    infer(graph, proto)
+    """The graph with all shapes that can be known, shape arithmetic folded; a working copy.
+
+    Raises:
+        ModelError: its types, shapes and attributes contradict each other.
+    """
+    try:
+        graph = _imported(_without_defaults(proto))
+        infer(graph, proto)
+    except FgOnnxError:
+        raise
+    except Exception as error:  # of onnx and GraphSurgeon, which take a graph to be consistent
+        raise ModelError(
+            "broken-model",
+            f"`{proto.graph.name}` is broken: its types, shapes and attributes contradict each "
+            f"other ({first_line(error)})",
+            "export it again",
+        ) from error
     return graph
 
 
@@ -62,7 +77,7 @@ def _without_defaults(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 def _imported(proto: onnx.ModelProto) -> gs.Graph:
     """The graph with NumPy's types; GraphSurgeon leaves bfloat16 and float8 as ONNX's numbers."""
-    with G_LOGGER.suppress():
+    with G_LOGGER.suppress():  # it writes to stdout
         graph = gs.import_onnx(proto)
         for tensor in graph.tensors().values():
             if isinstance(tensor.dtype, int) and isinstance(tensor, gs.Constant):
@@ -96,6 +111,8 @@ def _constants_from_nodes(graph: gs.Graph) -> None:
 
 
 def _constant_value(node: gs.Node) -> np.ndarray | None:
+    if len(node.attrs) != 1:
+        raise ValueError(f"the Constant `{node.name}` has {len(node.attrs)} values")
     ((attribute, value),) = node.attrs.items()
     if attribute == "value":
         return np.asarray(value.values)
@@ -148,7 +165,11 @@ def _skeleton_of(graph: gs.Graph, proto: onnx.ModelProto) -> onnx.ModelProto:
     skeleton = onnx.GraphProto(name=proto.graph.name or "graph")
     skeleton.node.extend(exporter.export_node(node) for node in graph.nodes)
     skeleton.input.extend(proto.graph.input)
-    skeleton.output.extend(proto.graph.output)
+    for output in proto.graph.output:  # what is inferred of an output must not be its declaration
+        inferred = skeleton.output.add()
+        inferred.CopyFrom(output)
+        if inferred.type.HasField("tensor_type"):
+            inferred.type.tensor_type.ClearField("shape")
     listed = {value.name for value in skeleton.input}
     for tensor in graph.tensors().values():
         if not isinstance(tensor, gs.Constant):
