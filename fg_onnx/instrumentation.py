@@ -15,8 +15,8 @@ from fg_onnx.emit import Emitter
 from fg_onnx.errors import InputError, UnsupportedModelError
 from fg_onnx.manifest import DEFAULT_EMITS, EMITS, Emit, Manifest
 from fg_onnx.plan import make_plan
-from fg_onnx.primal import precision_of
 from fg_onnx.preprocess import Preprocessing
+from fg_onnx.primal import precision_of
 from fg_onnx.psi import STYLES
 from fg_onnx.publish import Explained, publish
 from fg_onnx.seeding import by_cotangent, by_target, loosen_target, scores_per_image

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,5 +95,6 @@ def loosen_target(proto: onnx.ModelProto) -> None:
 
 def scores_per_image(y: gs.Tensor) -> int | None:
     """How many scores an image has in ``y``, None where that is not known."""
-    dims = None if y.shape is None else y.shape[1:]
-    return int(np.prod(dims, dtype=np.int64)) if is_static(dims) else None
+    if y.shape is None or not is_static(y.shape[1:]):
+        return None
+    return math.prod(int(dim) for dim in y.shape[1:])

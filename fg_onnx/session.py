@@ -281,7 +281,8 @@ class Session:
         targets = found.pop(manifest.EXPLAINED, None)
         _require_shape(manifest.SCORE, scores, (images,))
         _require_shape(manifest.EXPLAINED, targets, (images,))
-        _require_shape(manifest.CONTRIBUTIONS, contributions, (images, 1 + len(self.manifest.sites)))
+        columns = 1 + len(self.manifest.sites)
+        _require_shape(manifest.CONTRIBUTIONS, contributions, (images, columns))
         _require_shape(manifest.SALIENCY, saliency, (images, 1))
         return Attribution(
             scores=scores,

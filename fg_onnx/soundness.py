@@ -137,7 +137,8 @@ def _entries(tensor: TensorProto, wanted: int) -> int:
     kind = TensorProto.DataType.Name(tensor.data_type)
     if kind in _PACKED_BITS:
         return wanted
-    return math.prod(tensor.dims) * (2 if kind.startswith("COMPLEX") else 1)
+    count: int = math.prod(tensor.dims)
+    return count * (2 if kind.startswith("COMPLEX") else 1)
 
 
 # --- versions and functions ---------------------------------------------------------------------
