@@ -277,7 +277,65 @@ class MeanVarianceNormalization(OpRun):
         return (middle / (middle.std(tuple(axes), keepdims=True) + 1e-9),)
 
 
+class GridSample(OpRun):
+    """onnx.reference rounds to float32, and with cubic it keeps positions to the border."""
+
+    def _run(
+        self, x: np.ndarray, grid: np.ndarray, align_corners: int, mode: str, padding_mode: str
+    ) -> tuple[np.ndarray]:
+        sizes = x.shape[2:]
+        y = np.zeros((*x.shape[:2], *grid.shape[1:-1]), x.dtype)
+        for n, *at in np.ndindex(grid.shape[:-1]):
+            axes = [
+                _sample_taps(
+                    float(g), size, bool(align_corners), mode.removeprefix("bi"), padding_mode
+                )
+                for g, size in zip(grid[n, *at][::-1], sizes, strict=True)
+            ]
+            for taps in product(*axes):
+                share = np.prod([weight for _, weight in taps])
+                y[n, :, *at] += share * x[n, :, *(index for index, _ in taps)]
+        return (y,)
+
+
+def _sample_taps(
+    g: float, size: int, aligned: bool, mode: str, padding: str
+) -> list[tuple[int, float]]:
+    """The pixels along one axis that a sample is of, and their weights."""
+    low, high = (0.0, size - 1.0) if aligned else (-0.5, size - 0.5)
+    at = (g + 1) / 2 * (size - 1) if aligned else ((g + 1) * size - 1) / 2
+    if padding == "border" and mode != "cubic":
+        at = min(max(at, 0.0), size - 1.0)
+    if mode == "nearest":
+        taps = [(round(at), 1.0)]
+    elif mode in ("linear", "cubic"):
+        first = int(np.floor(at))
+        reach = range(first, first + 2) if mode == "linear" else range(first - 1, first + 3)
+        taps = [(index, _share(abs(at - index), mode)) for index in reach]
+    if padding == "zeros":
+        return [(index, weight) for index, weight in taps if 0 <= index < size]
+    if padding == "reflection":
+        taps = [(_reflected(index, low, high), weight) for index, weight in taps]
+    return [(min(max(index, 0), size - 1), weight) for index, weight in taps]
+
+
+def _share(d: float, mode: str) -> float:
+    """The weight of a pixel at a distance."""
+    if mode == "linear":
+        return 1 - d
+    a = -0.75
+    near = (a + 2) * d**3 - (a + 3) * d**2 + 1
+    return near if d <= 1 else a * d**3 - 5 * a * d**2 + 8 * a * d - 4 * a
+
+
+def _reflected(index: int, low: float, high: float) -> int:
+    while low < high and not low <= index <= high:
+        index = round(2 * low - index if index < low else 2 * high - index)
+    return index
+
+
 KERNELS = [
+    GridSample,
     Erf,
     GlobalLpPool,
     GlobalMaxPool,

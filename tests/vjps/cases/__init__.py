@@ -12,6 +12,7 @@ from .pooling import POOLING
 from .rearranging import REARRANGING
 from .reduction import REDUCTION
 from .resizing import RESIZING
+from .sampling import SAMPLING
 from .shaping import SHAPING
 from .slicing import SLICING
 from .standardization import STANDARDIZATION
@@ -28,6 +29,7 @@ CASES = [
     *REARRANGING,
     *REDUCTION,
     *RESIZING,
+    *SAMPLING,
     *SHAPING,
     *SLICING,
     *STANDARDIZATION,

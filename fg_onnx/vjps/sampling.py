@@ -1,0 +1,79 @@
+"""GridSample: an image sampled at the positions of a grid, ``y[n, :, p] = x[n, :, grid[n, p]]``."""
+
+from __future__ import annotations
+
+import onnx_graphsurgeon as gs
+
+from fg_onnx.emit import Emitter
+from fg_onnx.primal import Primal
+from fg_onnx.vjps.interpolation import (
+    Corner,
+    Edge,
+    coordinate_gradients,
+    corners,
+    cubic,
+    linear,
+    nearest,
+    scatter,
+)
+from fg_onnx.vjps.table import IMPLICIT, Cotangents, Offset, vjp
+
+_KERNELS = {
+    "nearest": nearest,
+    "linear": linear,
+    "bilinear": linear,
+    "cubic": cubic,
+    "bicubic": cubic,
+}
+
+
+def _grid_offset(p: Primal) -> Offset | None:
+    """Linear in x; in the grid it is not even homogeneous."""
+    return IMPLICIT if p.wants(1) else None
+
+
+@vjp("GridSample", offset=_grid_offset, axes="channels-first")
+def grid_sample(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
+    """ct added at the pixels of each sample by their weights; to the grid, ct times the slopes."""
+    rank = len(p.shape(p.x)) - 2
+    sizes = p.sizes(p.x, range(2, 2 + rank))
+    where = _corners(op, p, sizes)
+    flat = op.Reshape(ct, [0, 0, -1])
+    to_x = to_grid = None
+    if p.wants(0):
+        pixels = 1
+        for size in sizes:
+            pixels *= size
+        to_x = op.reshape_like(scatter(op, flat, where, pixels), p.x)
+    if p.wants(1):
+        found = coordinate_gradients(op, op.Reshape(p.x, [0, 0, -1]), flat, where)
+        scaled = [op.Mul(c, _scale(p, n)) for c, n in zip(found, sizes, strict=True)]
+        together = op.Transpose(op.Concat(*reversed(scaled), axis=1), perm=[0, 2, 1])
+        grid = p.operand(1)
+        to_grid = op.reshape_like(op.cast(together, grid.dtype), grid)
+    return to_x, to_grid
+
+
+def _corners(op: Emitter, p: Primal, sizes: list[int]) -> list[Corner]:
+    rank = len(sizes)
+    grid = op.cast(op.Reshape(p.operand(1), [0, -1, rank]), p.x.dtype)
+    aligned = bool(p.attrs["align_corners"])
+    taps = []
+    for axis, size in enumerate(sizes):
+        last = rank - 1 - axis  # a grid names the columns first
+        along = op.Transpose(op.Slice(grid, [last], [last + 1], [2]), perm=[0, 2, 1])
+        edge = Edge(size, p.attrs["padding_mode"], aligned)
+        taps.append(_KERNELS[p.attrs["mode"]](op, _position(op, along, size, aligned), edge))
+    return corners(op, taps, sizes)
+
+
+def _position(op: Emitter, along: gs.Tensor, size: int, aligned: bool) -> gs.Tensor:
+    """A coordinate of -1 to 1 in pixels."""
+    from_0 = op.Add(along, 1.0)
+    if aligned:
+        return op.Mul(op.Div(from_0, 2.0), size - 1.0)
+    return op.Div(op.Sub(op.Mul(from_0, float(size)), 1.0), 2.0)
+
+
+def _scale(p: Primal, size: int) -> float:
+    return (size - 1 if p.attrs["align_corners"] else size) / 2
