@@ -188,20 +188,20 @@ def scatter(op: Emitter, ct: gs.Tensor, where: Sequence[Corner], pixels: int) ->
     return op.ScatterElements(nothing, everywhere, shares, axis=2, reduction="add")
 
 
-def samples(op: Emitter, x: gs.Tensor, corner: Corner, like: gs.Tensor) -> gs.Tensor:
-    """The pixels [B, C, pixels] at a corner, in the shape of ``like`` [B, C, P]."""
-    return op.GatherElements(x, op.Expand(corner.index, op.Shape(like)), axis=2)
+def through(op: Emitter, x: gs.Tensor, ct: gs.Tensor, corner: Corner) -> gs.Tensor:
+    """The cotangent [B, 1, P] of a corner's weight: that of the samples times the pixels."""
+    pixels = op.GatherElements(x, op.Expand(corner.index, op.Shape(ct)), axis=2)
+    return op.ReduceSum(op.Mul(ct, pixels), axes=[1], keepdims=1)
 
 
 def coordinate_gradients(
     op: Emitter, x: gs.Tensor, ct: gs.Tensor, where: Sequence[Corner]
 ) -> list[gs.Tensor]:
-    """The cotangents [B, 1, P] of the coordinates along each axis."""
-    found: list[gs.Tensor] = []
-    for axis in range(len(where[0].slopes)):
-        terms = []
-        for corner in where:
-            through = op.ReduceSum(op.Mul(ct, samples(op, x, corner, ct)), axes=[1], keepdims=1)
-            terms.append(op.Mul(through, corner.slopes[axis]))
-        found.append(op.total(terms))
-    return found
+    """The cotangents [B, 1, P] of the coordinates along each axis.
+
+    ``x`` are the pixels [B, C, pixels] and ``ct`` the cotangent [B, C, P] of the samples.
+    """
+    return [
+        op.total([op.Mul(through(op, x, ct, c), c.slopes[axis]) for c in where])
+        for axis in range(len(where[0].slopes))
+    ]

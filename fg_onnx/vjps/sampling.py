@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import onnx_graphsurgeon as gs
 
 from fg_onnx.emit import Emitter
@@ -41,10 +43,7 @@ def grid_sample(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     flat = op.Reshape(ct, [0, 0, -1])
     to_x = to_grid = None
     if p.wants(0):
-        pixels = 1
-        for size in sizes:
-            pixels *= size
-        to_x = op.reshape_like(scatter(op, flat, where, pixels), p.x)
+        to_x = op.reshape_like(scatter(op, flat, where, math.prod(sizes)), p.x)
     if p.wants(1):
         found = coordinate_gradients(op, op.Reshape(p.x, [0, 0, -1]), flat, where)
         scaled = [op.Mul(c, _scale(p, n)) for c, n in zip(found, sizes, strict=True)]

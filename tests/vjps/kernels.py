@@ -334,7 +334,57 @@ def _reflected(index: int, low: float, high: float) -> int:
     return index
 
 
+class DeformConv(OpRun):
+    """onnx.reference rounds positions to float32."""
+
+    def _run(
+        self,
+        x: np.ndarray,
+        w: np.ndarray,
+        offset: np.ndarray,
+        b: np.ndarray | None = None,
+        mask: np.ndarray | None = None,
+        dilations: Any = None,
+        group: int = 1,
+        kernel_shape: Any = None,
+        offset_group: int = 1,
+        pads: Any = None,
+        strides: Any = None,
+    ) -> tuple[np.ndarray]:
+        strides, dilations, pads = strides or [1, 1], dilations or [1, 1], pads or [0] * 4
+        (n, c, *_), (m, c_w, *kernel), grid = x.shape, w.shape, offset.shape[2:]
+        offset = offset.reshape(n, offset_group, *kernel, 2, *grid)
+        shares = 1.0 if mask is None else mask.reshape(n, offset_group, *kernel, *grid)
+        shares = np.broadcast_to(shares, (n, offset_group, *kernel, *grid))
+        col = np.zeros((n, c, *kernel, *grid), x.dtype)
+        for image, channel, *at in np.ndindex(col.shape):
+            owner = channel * offset_group // c
+            taps = [
+                _linear_taps(
+                    at[2 + a] * strides[a] - pads[a] + at[a] * dilations[a]
+                    + float(offset[image, owner, at[0], at[1], a, at[2], at[3]]),
+                    x.shape[2 + a],
+                )
+                for a in (0, 1)
+            ]  # fmt: skip
+            value = sum(
+                u * v * x[image, channel, i, j] for (i, u), (j, v) in product(taps[0], taps[1])
+            )
+            col[image, channel, *at] = value * shares[image, owner, *at]
+        ws = w.reshape(group, m // group, c_w, *kernel)
+        y = np.einsum("gmcij,ngcijhw->ngmhw", ws, col.reshape(n, group, c_w, *kernel, *grid))
+        y = y.reshape(n, m, *grid)
+        return (y if b is None else y + b.reshape(-1, 1, 1),)
+
+
+def _linear_taps(at: float, size: int) -> list[tuple[int, float]]:
+    """The pixels on both sides of a position, as far as there are any."""
+    first = int(np.floor(at))
+    return [(i, 1 - abs(at - i)) for i in (first, first + 1) if 0 <= i < size]
+
+
 KERNELS = [
+    DeformConv,
     GridSample,
     Erf,
     GlobalLpPool,

@@ -19,6 +19,8 @@ def case(op_type: str, *operands: Operand, **attrs: Any) -> Case:
     return Case(op_type, operands, attrs, outputs=outputs, used=(0,), opset=attrs.pop("opset", 17))
 
 
+ROWS, OWNERS = np.ones((1, 4)), np.array([0])
+
 REFUSED = {
     "the slope depends": case("PRelu", Live((2, 3)), Live((3,))),
     "its bounds depend": case("Clip", Live((2, 3)), Live(())),
@@ -67,6 +69,17 @@ REFUSED = {
         np.ones((2, 1, 3, 3)),
         output_shape=[6, 6],
     ),
+    "runtimes disagree on what its indices mean": case(
+        "MaxUnpool",
+        Live((1, 1, 2, 2)),
+        np.array([[[[0, 3], [10, 14]]]]),
+        np.array([1, 1, 5, 5]),
+        kernel_shape=[2, 2],
+        strides=[2, 2],
+    ),
+    "mode `max` has no rule": case("RoiAlign", IMAGE, ROWS, OWNERS, mode="max", sampling_ratio=1),
+    "with a sampling_ratio of 0": case("RoiAlign", IMAGE, ROWS, OWNERS),
+    "its regions depend": case("RoiAlign", IMAGE, Live((1, 4)), OWNERS, sampling_ratio=2),
     "it is in training mode": case(
         "Dropout", Live((2, 3)), 0.5, np.array(True), opset=17, outputs=2
     ),

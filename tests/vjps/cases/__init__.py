@@ -12,7 +12,7 @@ from .pooling import POOLING
 from .rearranging import REARRANGING
 from .reduction import REDUCTION
 from .resizing import RESIZING
-from .sampling import SAMPLING
+from .sampling import ALIGNED_REGIONS, DEFORMED, SAMPLING
 from .shaping import SHAPING
 from .slicing import SLICING
 from .standardization import STANDARDIZATION
@@ -29,6 +29,8 @@ CASES = [
     *REARRANGING,
     *REDUCTION,
     *RESIZING,
+    *ALIGNED_REGIONS,
+    *DEFORMED,
     *SAMPLING,
     *SHAPING,
     *SLICING,
