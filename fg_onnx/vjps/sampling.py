@@ -1,9 +1,10 @@
-"""GridSample: an image sampled at the positions of a grid, ``y[n, :, p] = x[n, :, grid[n, p]]``."""
+"""GridSample, ``y[n, :, p] = x[n, :, grid[n, p]]``, and AffineGrid, which makes such grids."""
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
 import onnx_graphsurgeon as gs
 
 from fg_onnx.emit import Emitter
@@ -76,3 +77,18 @@ def _position(op: Emitter, along: gs.Tensor, size: int, aligned: bool) -> gs.Ten
 
 def _scale(p: Primal, size: int) -> float:
     return (size - 1 if p.attrs["align_corners"] else size) / 2
+
+
+@vjp("AffineGrid", axes="new")
+def affine_grid(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
+    """ct^T times the positions [x, y, 1] that theta maps; the unit theta gives them as they are."""
+    (rank,) = p.sizes(p.x, [1])
+    size = p.operand(1)
+    one_image = op.Concat(op.constant([1]), op.Slice(size, [1], [2 + rank], [0]), axis=0)
+    unit = op.constant(np.eye(rank, 1 + rank)[None], p.x.dtype)
+    grid = op.AffineGrid(unit, one_image, align_corners=p.attrs["align_corners"])
+    positions = op.Reshape(grid, [-1, rank])
+    ones = op.Add(op.Mul(op.Slice(positions, [0], [1], [1]), 0.0), 1.0)
+    homogeneous = op.Concat(positions, ones, axis=1)
+    rows = op.Transpose(op.Reshape(ct, [0, -1, rank]), perm=[0, 2, 1])
+    return op.MatMul(rows, homogeneous), None

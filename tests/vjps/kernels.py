@@ -277,6 +277,17 @@ class MeanVarianceNormalization(OpRun):
         return (middle / (middle.std(tuple(axes), keepdims=True) + 1e-9),)
 
 
+class AffineGrid(OpRun):
+    """onnx.reference computes in float32 what it is not given in float64."""
+
+    def _run(self, theta: np.ndarray, size: Any, align_corners: int = 0) -> tuple[np.ndarray]:
+        ends = [(n - 1) / n if not align_corners else 1.0 for n in size[2:]]
+        axes = [np.linspace(-end, end, n) for end, n in zip(ends, size[2:], strict=True)]
+        places = np.stack([*np.meshgrid(*axes, indexing="ij")][::-1], axis=-1)
+        homogeneous = np.concatenate([places, np.ones((*places.shape[:-1], 1))], axis=-1)
+        return (np.einsum("nij,...j->n...i", theta, homogeneous).astype(theta.dtype),)
+
+
 class GridSample(OpRun):
     """onnx.reference rounds to float32, and with cubic it keeps positions to the border."""
 
@@ -384,6 +395,7 @@ def _linear_taps(at: float, size: int) -> list[tuple[int, float]]:
 
 
 KERNELS = [
+    AffineGrid,
     DeformConv,
     GridSample,
     Erf,

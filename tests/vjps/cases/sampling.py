@@ -54,6 +54,17 @@ SAMPLING = [
         "grid-alone", np.random.default_rng(0).normal(size=(1, 2, 4, 5)), live(1, 2, 2, 2),
         "bilinear", "zeros", 0,
     ),
+    *(
+        exact("AffineGrid", live(2, 2, 3), size, note=note, opset=20, align_corners=align)
+        for note, size, align in [
+            ("middles", [2, 3, 4, 5], 0),
+            ("ends", [2, 3, 4, 5], 1),
+            ("run-time", Fed(np.array([2, 3, 2, 3])), 0),
+        ]
+    ),
+    exact(
+        "AffineGrid", Live((2, 3, 4), dims=("N", 3, 4)), [2, 3, 2, 3, 2], note="3-D", opset=NEWEST
+    ),
     _sampled("one-pixel", live(1, 2, 1, 3), Fed(_grid(1, 2, 3, 2)), "bilinear", "reflection", 1),
     _sampled(
         "symbolic", Live((2, 3, 4, 5), dims=("N", "C", 4, 5)), Fed(_grid(2, 2, 3, 2)),
