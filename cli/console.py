@@ -17,7 +17,7 @@ from typing import Any, ParamSpec
 
 import typer
 
-from fg_onnx.errors import FgOnnxError
+from fg_onnx.errors import FgOnnxError, printable
 
 DEBUG = "FG_ONNX_DEBUG"
 CHECK_FAILED = 1
@@ -60,9 +60,9 @@ def reported(command: Callable[P, None]) -> Callable[P, None]:
 def _failed(message: str, hint: str, code: int) -> typer.Exit:
     if os.environ.get(DEBUG, "") not in ("", "0"):
         note(traceback.format_exc().rstrip())
-    note(f"{_styled('error:', sys.stderr, fg='red', bold=True)} {' '.join(message.split())}")
+    note(f"{_styled('error:', sys.stderr, fg='red', bold=True)} {printable(message)}")
     if hint:
-        note(f"{_styled('hint:', sys.stderr, fg='cyan')} {' '.join(hint.split())}")
+        note(f"{_styled('hint:', sys.stderr, fg='cyan')} {printable(hint)}")
     return typer.Exit(code)
 
 
@@ -112,20 +112,35 @@ def faint(text: str) -> str:
     return _styled(text, sys.stdout, dim=True)
 
 
+class Styled(str):
+    """Text with codes for the terminal that are fg-onnx's own, and not a file's."""
+
+    __slots__ = ()
+
+
 def _styled(text: str, stream: Any, **style: Any) -> str:
+    text = printable(text)
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty()
-    return text if plain else typer.style(text, **style)
+    return text if plain else Styled(typer.style(text, **style))
+
+
+def _shown(text: str) -> str:
+    return text if isinstance(text, Styled) else printable(text)
 
 
 def fields(rows: Sequence[tuple[str, str]]) -> None:
-    """Lines of a name and its value, the values below each other."""
+    """Lines of a name and its value, the values below each other.
+
+    What files hold cannot break a line here or in `table`, nor tell the terminal anything.
+    """
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
-        say(f"{faint(name.ljust(width))}  {value}".rstrip())
+        say(f"{faint(name.ljust(width))}  {_shown(value)}".rstrip())
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Columns as wide as their widest cell, two spaces apart."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
 
     def line(cells: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import fg_onnx
-from fg_onnx.errors import InputError, UnsupportedModelError
+from fg_onnx.errors import InputError, UnsupportedModelError, printable
 
 from .console import CHECK_FAILED, counted, faint, note, say, say_json, strong
 from .describe import inputs_of
@@ -243,11 +243,13 @@ def _print(explanations: Sequence[Explanation], document: Path) -> None:
                 f"  {_class_text(found)}  score {found.score:.6g}  residual {found.residual:.1e}\n"
                 f"    {faint(_files_text(found))}"
             )
-    say(f"{counted(len(explanations), 'explanation')} listed in {document}")
+    say(f"{counted(len(explanations), 'explanation')} listed in {printable(str(document))}")
 
 
 def _class_text(found: Explanation) -> str:
-    return f"class {found.target}" if found.label is None else f"{found.label} ({found.target})"
+    if found.label is None:
+        return f"class {found.target}"
+    return f"{printable(found.label)} ({found.target})"
 
 
 def _files_text(found: Explanation) -> str:
@@ -262,8 +264,8 @@ def _certify(explanations: Sequence[Explanation], tolerance: float) -> None:
     failed = [found for found in explanations if not found.complete(tolerance)]
     for found in failed:
         note(
-            f"not complete: `{found.image}`, {_class_text(found)}: the contributions do not add up "
-            f"to the score; residual {found.residual:.1e}, tolerance {tolerance:g}"
+            f"not complete: `{printable(found.image)}`, {_class_text(found)}: the contributions do "
+            f"not add up to the score; residual {found.residual:.1e}, tolerance {tolerance:g}"
         )
     if failed:
         raise typer.Exit(CHECK_FAILED)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -15,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from fg_onnx.errors import InputError
+from fg_onnx.opencv import cv2
 from fg_onnx.preprocess import Interpolation, Layout, Preprocessing
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ IMAGE_SUFFIXES = (
     ".ppm", ".tif", ".tiff", ".webp",
 )
 # fmt: on
+
+MOST_FED = 2**26
+"""Pixels that a photograph may have when it is fed to a model."""
 
 Image = npt.NDArray[np.uint8]
 Shape = Sequence[int | str | None]
@@ -134,8 +138,10 @@ def _imdecode(data: npt.NDArray[np.uint8], flags: int) -> npt.NDArray[Any]:
     with _silent_stderr():
         try:
             pixels = cv2.imdecode(data, flags)
-        except cv2.error as error:  # e.g. more pixels than OpenCV allows
-            raise _UndecodableError(error.err) from None
+        except cv2.error as error:
+            many = "it has more pixels than OpenCV was told to decode"
+            reason = many if "MAX_IMAGE" in error.err else error.err
+            raise _UndecodableError(reason) from None
     if pixels is None:
         known = data[:4].tobytes().startswith(_SIGNATURES)
         raise _UndecodableError("it is damaged or cut short" if known else "unknown format")
@@ -215,7 +221,8 @@ def prepare(
 
     Raises:
         InputError: ``not-an-image-input`` for a shape that is not four dimensions;
-            ``wrong-channel-count`` and ``wrong-size`` where photograph and model cannot meet.
+            ``wrong-channel-count`` and ``wrong-size`` where photograph and model cannot meet;
+            ``too-large`` for more than `MOST_FED` pixels.
     """
     if len(input_shape) != 4:
         raise InputError(
@@ -294,6 +301,14 @@ def _fit(image: Image, target: tuple[int, int] | None, preprocessing: Preprocess
     else:
         resized = _size_before_crop(size, target, preprocessing.resize)
     target = target or resized
+    whole = target if preprocessing.interpolation in _KERNELS else resized
+    if math.prod(whole) > MOST_FED:
+        raise InputError(
+            "too-large",
+            f"the photograph of {size[0]} x {size[1]} pixels (height x width) would be resized to "
+            f"{whole[0]} x {whole[1]}",
+            "crop it, or set a smaller `size` or `resize`",
+        )
     # torchvision's CenterCrop, down to Python's rounding of halves to even
     top, left = round((resized[0] - target[0]) / 2), round((resized[1] - target[1]) / 2)
     window = slice(top, top + target[0]), slice(left, left + target[1])

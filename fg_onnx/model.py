@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ _RAISING_TOLERANCE = 1e-5  # float32 rounding of a changed operator order, relat
 _FREE_COORDINATES = 11  # the opset whose Resize has attributes for its coordinates
 _COORDINATES = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
 _PROTO_LIMIT = 2**31 - 1
+_MOST_FED = 2**27  # entries of an input of noise
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +184,14 @@ def _resize_as_before(raised: onnx.ModelProto) -> None:
 
 def _compare(before: onnx.ModelProto, after: onnx.ModelProto, change: str) -> None:
     """Run both on the same noise; the change must not be seen in what they compute."""
-    feeds = _noise(before)
+    try:
+        feeds = _noise(before)
+    except (LookupError, MemoryError, TypeError, ValueError) as error:
+        raise ModelError(
+            "opset",
+            f"{change} cannot be checked, for the model cannot be fed: {first_line(error)}",
+            "export the model with opset 17 or newer",
+        ) from error
     for old, new, output in zip(
         run_once(before, feeds), run_once(after, feeds), before.graph.output, strict=True
     ):
@@ -209,6 +218,8 @@ def _noise(proto: onnx.ModelProto) -> dict[str, np.ndarray]:
             dim.dim_value if dim.dim_value > 0 else (1 if axis < spatial_from else 64)
             for axis, dim in enumerate(tensor.shape.dim)
         ]
+        if math.prod(shape) > _MOST_FED:
+            raise ValueError(f"`{value.name}` has {math.prod(shape)} entries")
         dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
         feeds[value.name] = np.asarray(generator.random(shape) * 2).astype(dtype)
     return feeds

@@ -11,6 +11,7 @@ import dataclasses
 import importlib
 import json
 import math
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,10 @@ Fit = Literal["crop", "stretch"]
 Channels = Literal["rgb", "bgr", "gray"]
 Layout = Literal["nchw", "nhwc"]
 Interpolation = Literal["bilinear", "bicubic", "area", "opencv-bilinear"]
+
+
+MOST_ALONG_A_SIDE = 2**15
+"""Pixels, of what is fed to a model."""
 
 
 @dataclass(frozen=True)
@@ -66,12 +71,18 @@ class Preprocessing:
             if getattr(self, key) not in choices:
                 known = ", ".join("null" if c is None else c for c in choices)
                 raise _bad(f"`{key}` cannot be {getattr(self, key)!r}", f"choose from: {known}")
-        if self.size is not None and (len(self.size) != 2 or min(self.size) < 1):
+        if self.size is not None and not (
+            len(self.size) == 2 and 1 <= min(self.size) <= max(self.size) <= MOST_ALONG_A_SIDE
+        ):
             raise _bad(
-                f"`size` cannot be {list(self.size)}", "give [height, width], both at least 1"
+                f"`size` cannot be {reprlib.repr(list(self.size))}",
+                f"give [height, width], both from 1 to {MOST_ALONG_A_SIDE}",
             )
-        if self.resize is not None and self.resize < 1:
-            raise _bad(f"`resize` cannot be {self.resize}", "give the short side in pixels")
+        if self.resize is not None and not 1 <= self.resize <= MOST_ALONG_A_SIDE:
+            raise _bad(
+                f"`resize` cannot be {reprlib.repr(self.resize)}",
+                f"give the short side in pixels, from 1 to {MOST_ALONG_A_SIDE}",
+            )
         if self.resize is not None and self.fit == "stretch":
             raise _bad(
                 "`resize` has no meaning with `fit: stretch`",
@@ -92,7 +103,7 @@ class Preprocessing:
                 "give one number for all channels, or one for each",
             )
         if not all(math.isfinite(value) for value in values):
-            raise _bad(f"`{key}` holds a number that is not finite: {list(values)}")
+            raise _bad(f"`{key}` holds a number that is not finite: {reprlib.repr(values)}")
 
     def to_dict(self) -> dict[str, Any]:
         """Every field, as JSON can hold it; `from_dict` is the inverse."""
@@ -109,7 +120,7 @@ class Preprocessing:
             InputError: ``bad-preprocessing``: not a mapping, an unknown key, a wrong type or value.
         """
         if not isinstance(document, Mapping):
-            raise _bad(f"a preprocessing is a mapping of keys, not {document!r}")
+            raise _bad(f"a preprocessing is a mapping of keys, not {reprlib.repr(document)}")
         for key in document:
             if key not in _READERS:
                 raise _bad(f"there is no preprocessing key `{key}`")
@@ -123,7 +134,7 @@ def _bad(message: str, hint: str = "") -> InputError:
 
 
 def _wrong_type(key: str, wanted: str, value: object) -> InputError:
-    return _bad(f"`{key}` must be {wanted}, not {value!r}")
+    return _bad(f"`{key}` must be {wanted}, not {reprlib.repr(value)}")
 
 
 def _read_int(key: str, value: object) -> int:
@@ -137,7 +148,10 @@ def _read_float(key: str, value: object) -> float:
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         # YAML reads 1/255 and 1e-3 as text
         raise _wrong_type(key, "a decimal number such as 0.00392157", value)
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def _read_optional_int(key: str, value: object) -> int | None:
@@ -247,7 +261,8 @@ def _over_preset(document: object) -> Preprocessing:
     keys = dict(document)
     name = keys.pop("preset")
     if not isinstance(name, str) or name not in PRESETS:
-        raise InputError("bad-preprocessing", f"there is no preset {name!r}", _known_presets())
+        shown = reprlib.repr(name)
+        raise InputError("bad-preprocessing", f"there is no preset {shown}", _known_presets())
     return Preprocessing.from_dict({**PRESETS[name].to_dict(), **keys})
 
 
@@ -265,10 +280,23 @@ def _read_document(path: Path) -> object:
             return json.loads(text)
         except ValueError as error:
             raise _bad(f"`{path}` is not JSON: {error}", "check it at that line") from None
+        except RecursionError:
+            raise _nested(path) from None
     # imported here, and untyped: only those who write YAML need PyYAML
     yaml: Any = importlib.import_module("yaml")
     try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            # A few lines of aliases to aliases are more than any memory holds.
+            raise _bad(f"`{path}` holds an alias (`*name`)", "write every value out")
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
         raise _bad(f"`{path}` is not YAML: {reason}", "check it at that line") from None
+    except ValueError as error:  # of a date or a number that is none
+        raise _bad(f"`{path}` is not YAML: {error}", "check its numbers") from None
+    except RecursionError:
+        raise _nested(path) from None
+
+
+def _nested(path: Path) -> InputError:
+    return _bad(f"`{path}` is nested too deeply", "write one mapping of keys")

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from fg_onnx.errors import InputError, OutputError
 from fg_onnx.files import replacing
+from fg_onnx.opencv import cv2
 
 Picture = npt.NDArray[np.uint8]
 Map = npt.NDArray[np.floating[Any]]

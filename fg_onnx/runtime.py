@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 import onnx
 
 from fg_onnx.errors import ModelError, RuntimeMissingError, first_line
+
+_PATIENCE = 120.0  # seconds for one image in the largest of models
 
 
 def onnxruntime() -> Any:
@@ -68,12 +71,18 @@ def run_once(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> list[np
         ModelError: the runtime does not take the model, or the run fails.
     """
     session = open_session(model.SerializeToString())
+    options = onnxruntime().RunOptions()
+    # A loop in the model may have no end.
+    patience = threading.Timer(_PATIENCE, lambda: setattr(options, "terminate", True))
+    patience.start()
     try:
-        outputs: list[np.ndarray] = session.run(None, dict(feeds))
+        outputs: list[np.ndarray] = session.run(None, dict(feeds), options)
     except Exception as error:
         raise ModelError(
             "run-fails",
             f"the model does not run: {first_line(error)}",
             "does the source model run in ONNX Runtime?",
         ) from error
+    finally:
+        patience.cancel()
     return outputs

@@ -78,7 +78,8 @@ def _promote(graph: gs.Graph, bound: BoundSite) -> Primal:
     p, offset = bound.primal, bound.offset
     assert offset.operand is not None
     if offset.normalise is not None:
-        offset.normalise(p)
+        with p.consistent():
+            offset.normalise(p)
     node = p.nodes[-1]
     default = np.asarray(node.inputs[offset.operand].values)
     bias = gs.Constant(bound.site.promoted_input, default)

@@ -84,7 +84,7 @@ def _messages(proto: onnx.ModelProto) -> Iterator[tuple[int, Message]]:
         depth, message = pending.pop()
         yield depth, message
         if isinstance(message, TensorProto):
-            str(message.name + message.doc_string)
+            _require_text([message.name, message.doc_string])
             inner = [*message.external_data, *message.metadata_props]
             pending += [(depth + 1, entry) for entry in inner]
             continue
@@ -94,7 +94,14 @@ def _messages(proto: onnx.ModelProto) -> Iterator[tuple[int, Message]]:
             elif field.message_type is not None:
                 pending += [(depth + 1, item) for item in value]
             elif field.type == field.TYPE_STRING:
-                list(value)
+                _require_text([value] if isinstance(value, str | bytes) else value)
+
+
+def _require_text(values: Iterable[str | bytes]) -> None:
+    """Fail for bytes, which protobuf gives in the place of text that is not UTF-8."""
+    for value in values:
+        if isinstance(value, bytes):
+            value.decode()
 
 
 # --- weights ------------------------------------------------------------------------------------

@@ -25,6 +25,8 @@ _PLAIN_CONSTANTS = {
     "value_ints": np.int64,
 }
 
+_UNKNOWN = "unk__"  # how onnx begins the names of dimensions that it cannot infer
+
 # onnx infers what follows from it, but does not tell of its own result, which is like its input.
 _NOT_INFERRED = frozenset({"GroupNormalization"})
 
@@ -144,11 +146,15 @@ def _infer_shapes(graph: gs.Graph, proto: onnx.ModelProto) -> None:
 def _sharper(
     new: list[int | str | None], old: list[int | str | None] | None
 ) -> list[int | str | None]:
-    """The inferred dimensions, and what the source declared where it says more."""
+    """The inferred dimensions, and what the source declared where nothing could be inferred.
+
+    What it declared of a dimension that an input leaves open is of another day: only the one size
+    that it was exported with.
+    """
     if old is None or len(old) != len(new):
         return new
     return [
-        b if isinstance(b, int) and not isinstance(a, int) else a
+        b if isinstance(b, int) and (a is None or str(a).startswith(_UNKNOWN)) else a
         for a, b in zip(new, old, strict=True)
     ]
 
@@ -209,7 +215,8 @@ def to_proto(graph: gs.Graph, like: onnx.ModelProto, keep_outputs: int) -> onnx.
 
     The first ``keep_outputs`` outputs are declared as in ``like``, and so are its inputs.
     """
-    result: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
+    with G_LOGGER.suppress():
+        result: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
     _repack(result, graph)
     declared = {value.name: value for value in [*like.graph.input, *like.graph.output]}
     for values in (result.graph.input, result.graph.output[:keep_outputs]):

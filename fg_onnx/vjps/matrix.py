@@ -21,7 +21,7 @@ def _gemm_offset(p: Primal) -> Offset | None:
 def gemm(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     """y = alpha A B + beta C: alpha ct B^T, alpha A^T ct, beta ct."""
     a, b = p.inputs[:2]
-    alpha, ta, tb = p.attrs["alpha"], p.attrs["transA"], p.attrs["transB"]
+    alpha, ta, tb = p.attrs["alpha"], int(p.attrs["transA"] != 0), int(p.attrs["transB"] != 0)
     cts: list[gs.Tensor | None] = [None, None, None]
     if p.wants(0):
         cts[0] = (

@@ -76,9 +76,7 @@ class Worker:
                 text=True,
                 cwd=_ROOT,
             )
-            threading.Thread(
-                target=_pump, args=(self._process, self._answers), daemon=True
-            ).start()
+            threading.Thread(target=_pump, args=(self._process, self._answers), daemon=True).start()
         return self._process
 
     def stop(self) -> None:
@@ -122,7 +120,9 @@ def main() -> None:
     print(f"{max(v.seconds for v in verdicts):6.2f}  seconds at most")
     findings = [v for v in verdicts if v.outcome in ("finding", "runtime")]
     for found in findings:
-        print(f"{found.outcome} --seed {arguments.seed} --first {found.number}: {found.why} [{found.what}]")
+        print(
+            f"{found.outcome} --seed {arguments.seed} --first {found.number}: {found.why} [{found.what}]"
+        )
         if arguments.keep:
             arguments.keep.mkdir(parents=True, exist_ok=True)
             name = f"{arguments.seed}-{found.number}.onnx"

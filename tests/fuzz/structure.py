@@ -26,7 +26,7 @@ NAMES = (
     "/abs/olute",
     "a/b/c",
     "..\\..\\x",
-    'quo"te\'s`',
+    "quo\"te's`",
     "new\nline",
     "car\rriage",
     "tab\t",
@@ -56,7 +56,23 @@ NAMES = (
     "c1",
     "logits",
 )
-NUMBERS = (0, 1, -1, 2, 3, -2, 7, 255, 2**15, 2**31 - 1, -(2**31), 2**31, 2**40, 2**63 - 1, -(2**63))
+NUMBERS = (
+    0,
+    1,
+    -1,
+    2,
+    3,
+    -2,
+    7,
+    255,
+    2**15,
+    2**31 - 1,
+    -(2**31),
+    2**31,
+    2**40,
+    2**63 - 1,
+    -(2**63),
+)
 _OPSETS = (0, -1, 1, 6, 7, 9, 12, 13, 16, 18, 21, 23, 99, 10**9, 2**62)
 _OPERATORS = sorted({schema.name for schema in onnx.defs.get_all_schemas() if not schema.domain})
 
@@ -678,8 +694,6 @@ def grown(draws: _Draws, model: onnx.ModelProto) -> None:
         for index, output in enumerate(node.output):
             if output == name:
                 node.output[index] = f"{name}_plain"
-    where = next(
-        (i for i, n in enumerate(model.graph.node) if f"{name}_plain" in n.output), 0
-    )
+    where = next((i for i, n in enumerate(model.graph.node) if f"{name}_plain" in n.output), 0)
     nodes = list(model.graph.node)
     _set_nodes(model, [*nodes[: where + 1], *made, *nodes[where + 1 :]])

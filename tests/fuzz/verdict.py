@@ -72,6 +72,7 @@ def _judged(path: Path, report: Callable[[str], None]) -> tuple[str, str]:
         session = _session(source)
         names = [value.name for value in session.get_outputs()]
         expected = dict(zip(names, session.run(None, feeds), strict=True))
+        _require_as_declared(source, expected)
     except Exception as error:  # noqa: BLE001  whatever the runtime or the feeds have against it
         return INCOMPARABLE, type(error).__name__
     report("result")
@@ -112,6 +113,20 @@ def _feeds(model: onnx.ModelProto, image: str) -> dict[str, np.ndarray]:
     return feeds
 
 
+def _require_as_declared(source: onnx.ModelProto, found: dict[str, Any]) -> None:
+    """Fail where a source belies its own declarations; what is built upon them may fail too."""
+    for value in source.graph.output:
+        kind = value.type.tensor_type
+        dims = [d.dim_value if d.HasField("dim_value") else None for d in kind.shape.dim]
+        if kind.HasField("shape") and (
+            len(dims) != found[value.name].ndim
+            or any(
+                d not in (None, size) for d, size in zip(dims, found[value.name].shape, strict=True)
+            )
+        ):
+            raise ValueError("an output is not as it is declared")
+
+
 def _require_right(
     made: Any, source: onnx.ModelProto, feeds: dict[str, np.ndarray], expected: dict[str, Any]
 ) -> None:
@@ -124,7 +139,8 @@ def _require_right(
     own = [value.name for value in source.graph.output]
     if names[: len(own)] != own:
         raise Finding(f"the outputs are {names[: len(own)]}, not {own}")
-    if sorted(set(names)) != sorted(names):
+    added = names[len(own) :]
+    if len({*own, *added}) != len(set(own)) + len(added):
         raise Finding(f"outputs of one name: {names}")
     try:
         found = dict(zip(names, session.run(None, feeds), strict=True))
@@ -194,7 +210,8 @@ def _require_slope(session: Any, image: str, feeds: dict[str, np.ndarray]) -> No
         for step in (1e-2, 1e-3):
             scores = [
                 session.run(
-                    [SCORE], {**fixed, image: (at + sign * step * way).astype(at.dtype), TARGET: found[2]}
+                    [SCORE],
+                    {**fixed, image: (at + sign * step * way).astype(at.dtype), TARGET: found[2]},
                 )[0].astype(np.float64)
                 for sign in (1, -1)
             ]
