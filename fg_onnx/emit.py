@@ -33,6 +33,7 @@ class Emitter:
         self.opset = opset
         self._names = set(graph.tensors())
         for node in graph.nodes:
+            self._names.add(node.name)
             for subgraph in node.subgraphs(recursive=True):
                 self._names.update(subgraph.tensors())
         self._counts: dict[str, int] = {}

@@ -149,12 +149,13 @@ def make_plan(
 
 def _require_free_names(proto: onnx.ModelProto) -> None:
     names = [*own_tensors(proto.graph), *(value.name for value in proto.graph.input)]
+    names += [node.name for node in proto.graph.node]
     taken = next((name for name in names if manifest.is_reserved(name)), None)
     if taken is not None:
         raise UnsupportedModelError(
             "reserved-name",
-            f"the model has a tensor `{taken}`, which is a name of an instrumented model's own",
-            "rename it; a name is free unless it begins with `fg_`",
+            f"`{taken}` in the model has a name that an instrumented model gives itself",
+            "rename it; names that do not begin with `fg_` are free",
         )
 
 

@@ -74,6 +74,12 @@ NUMBERS = (
     -(2**63),
 )
 _OPSETS = (0, -1, 1, 6, 7, 9, 12, 13, 16, 18, 21, 23, 99, 10**9, 2**62)
+_UNARY = (
+    "Abs Ceil Celu Cos Elu Erf Exp Floor Gelu GlobalAveragePool GlobalMaxPool HardSigmoid "
+    "HardSwish Identity InstanceNormalization LRN LeakyRelu Log LogSoftmax LpNormalization "
+    "MeanVarianceNormalization Mish Neg Reciprocal ReduceMax ReduceMean Relu Selu Shrink Sigmoid "
+    "Sign Sin Softmax Softplus Softsign Sqrt Squeeze Tanh ThresholdedRelu Transpose"
+).split()
 _OPERATORS = sorted({schema.name for schema in onnx.defs.get_all_schemas() if not schema.domain})
 
 
@@ -163,6 +169,41 @@ def insert_node(draws: _Draws, model: onnx.ModelProto) -> None:
     node.output[0] = f"{node.output[0]}_before"
     nodes = list(model.graph.node)
     _set_nodes(model, [*nodes[: index + 1], inserted, *nodes[index + 1 :]])
+
+
+@_change
+def another_activation(draws: _Draws, model: onnx.ModelProto) -> None:
+    """What remains is a sound model, most of the time."""
+    node = _one(draws, [n for n in model.graph.node if len(n.input) == len(n.output) == 1])
+    if node is not None:
+        node.op_type = _one(draws, _UNARY)
+        del node.attribute[:]
+
+
+@_change
+def one_more_activation(draws: _Draws, model: onnx.ModelProto) -> None:
+    nodes = list(model.graph.node)
+    index = int(draws.integers(len(nodes))) if nodes else 0
+    for node in nodes[index : index + 1]:
+        if node.output and node.output[0]:
+            name, op_type = node.output[0], _one(draws, _UNARY)
+            made = NodeProto(op_type=op_type, input=[f"{name}_plain"], output=[name])
+            node.output[0] = f"{name}_plain"
+            _set_nodes(model, [*nodes[: index + 1], made, *nodes[index + 1 :]])
+
+
+@_change
+def small_numbers(draws: _Draws, model: onnx.ModelProto) -> None:
+    """Strides, pads, axes and so on that may well make sense."""
+    attribute = _one(draws, [a for node in model.graph.node for a in node.attribute])
+    if attribute is None:
+        return
+    if attribute.type == AttributeProto.INTS:
+        attribute.ints[:] = [int(draws.integers(4)) for _ in attribute.ints]
+    elif attribute.type == AttributeProto.INT:
+        attribute.i = int(draws.integers(-1, 3))
+    elif attribute.type == AttributeProto.FLOAT:
+        attribute.f = float(draws.random())
 
 
 @_change
