@@ -218,11 +218,12 @@ def to_proto(graph: gs.Graph, like: onnx.ModelProto, keep_outputs: int) -> onnx.
     with G_LOGGER.suppress():
         result: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
     _repack(result, graph)
-    declared = {value.name: value for value in [*like.graph.input, *like.graph.output]}
-    for values in (result.graph.input, result.graph.output[:keep_outputs]):
-        for value in values:
-            if value.name in declared:
-                value.CopyFrom(declared[value.name])
+    declared = {value.name: value for value in like.graph.input}
+    for value in result.graph.input:
+        if value.name in declared:
+            value.CopyFrom(declared[value.name])
+    for value, own in zip(result.graph.output[:keep_outputs], like.graph.output, strict=True):
+        value.CopyFrom(own)
     result.graph.initializer.extend(defaults_of(like).values())
     noted = {
         node.output[0]: node for node in like.graph.node if node.doc_string or node.metadata_props

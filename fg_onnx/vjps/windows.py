@@ -81,12 +81,24 @@ def _same(
 ) -> list[Size]:
     begin, end = [], []
     for index, (k, s, d) in enumerate(zip(kernel, strides, dilations, strict=True)):
+        _require_padding(p, p.shape(p.x)[2 + index], s, d * (k - 1) + 1)
         total = _total(op, size_of(op, p, p.x, 2 + index), s, d * (k - 1) + 1)
         small = total // 2 if isinstance(total, int) else op.Div(total, 2)
         large = plus(op, total, times(op, small, -1))
         begin.append(small if auto == "SAME_UPPER" else large)
         end.append(large if auto == "SAME_UPPER" else small)
     return [*begin, *end]
+
+
+def _require_padding(p: Primal, size: int | str | None, stride: int, span: int) -> None:
+    """Refuse SAME padding that is less than nothing, since the strides leave so much out.
+
+    From -3 on, ONNX Runtime cuts the array at its beginning too, as the standard's formula says;
+    TensorFlow, whose padding it is, cuts nothing off.
+    """
+    left_out = stride - (-size % stride if isinstance(size, int) else 0)
+    if span - left_out < -2:
+        raise p.refusal(f"SAME padding with a stride of {stride} is not the same to all runtimes")
 
 
 def _total(op: Emitter, size: Size, stride: int, span: int) -> Size:
