@@ -72,6 +72,17 @@ class Emitter:
                 return self.Reshape(ct, wanted)
         return self.Reshape(ct, self.shape(tensor))
 
+    def regroup(
+        self, tensor: gs.Tensor, rank: int, axis: int, count: int, sizes: Sequence[int]
+    ) -> gs.Tensor:
+        """``count`` axes of ``rank``, from ``axis`` on, as axes of other sizes (one may be -1)."""
+        # 0 keeps a dimension, of the same place only.
+        dims = [self.constant([0] * axis + list(sizes), np.int64)]
+        if axis + count < rank:
+            dims.append(self.Slice(self.shape(tensor), [axis + count], [rank], [0]))
+        shape = self.Concat(*dims, axis=0) if len(dims) > 1 else dims[0]
+        return self.Reshape(tensor, shape)
+
     def sum_to(self, ct: gs.Tensor, from_shape: Sequence[Any], to: gs.Tensor) -> gs.Tensor:
         """Undo NumPy broadcasting: sum ``ct`` (of ``from_shape``) to the shape of ``to``.
 

@@ -9,15 +9,26 @@ from fg_onnx.primal import Primal
 from fg_onnx.vjps.table import IMPLICIT, Cotangents, Offset, vjp
 
 
-def _gemm_offset(p: Primal) -> Offset | None:
-    if p.wants(0) == p.wants(1):  # a product of two actives, or of two constants
-        return IMPLICIT
-    if p.input(2) is None or p.wants(2):
-        return None
-    return Offset("bias", operand=2, scale=p.attrs["beta"])
+def _gemm_offset(p: Primal) -> tuple[Offset, ...]:
+    constant = p.input(2) is not None and not p.wants(2)
+    bias = [Offset("bias", operand=2, scale=p.attrs["beta"])] if constant else []
+    product = [IMPLICIT] if p.wants(0) == p.wants(1) else []  # of two actives, or two constants
+    return (*bias, *product)
 
 
-@vjp("Gemm", offset=_gemm_offset, axes="new")
+def _gemm_term(op: Emitter, p: Primal, ct: gs.Tensor, _: Cotangents) -> gs.Tensor:
+    """The product: itself where it is constant, less twice itself where both factors are active."""
+    term = op.Mul(ct, _product(op, p))
+    return op.Neg(term) if p.wants(0) else term
+
+
+def _product(op: Emitter, p: Primal) -> gs.Tensor:
+    if p.input(2) is None:
+        return p.y
+    return op.Sub(p.y, op.Mul(p.inputs[2], p.attrs["beta"]))
+
+
+@vjp("Gemm", offset=_gemm_offset, term=_gemm_term, axes="new")
 def gemm(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     """y = alpha A B + beta C: alpha ct B^T, alpha A^T ct, beta ct."""
     a, b = p.inputs[:2]
@@ -41,8 +52,7 @@ def gemm(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     return cts
 
 
-def _transposed(op: Emitter, p: Primal, tensor: gs.Tensor) -> gs.Tensor:
-    rank = len(p.shape(tensor))
+def _transposed(op: Emitter, tensor: gs.Tensor, rank: int) -> gs.Tensor:
     return op.Transpose(tensor, perm=[*range(rank - 2), rank - 1, rank - 2])
 
 
@@ -50,15 +60,24 @@ def _transposed(op: Emitter, p: Primal, tensor: gs.Tensor) -> gs.Tensor:
 def matmul(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     """y = A B, stacks of matrices: ct B^T and A^T ct, summed where A or B was broadcast."""
     a, b = p.inputs
-    rank_a, rank_b = len(p.shape(a)), len(p.shape(b))
-    if min(rank_a, rank_b) < 2:
-        raise p.refusal("an operand is a vector")
-    batch = p.shape(p.y)[:-2]
+    shape_a, shape_b = p.shape(a), p.shape(b)
+    batch = p.shape(p.y)[: max(len(shape_a), len(shape_b), 2) - 2]
+    # A vector is a row in the place of A, a column in the place of B.
+    if len(shape_a) == 1:
+        ct, a, shape_a = (
+            op.Unsqueeze(ct, axes=[len(batch)]),
+            op.Unsqueeze(a, axes=[0]),
+            [1, *shape_a],
+        )
+    if len(shape_b) == 1:
+        ct, b, shape_b = op.Unsqueeze(ct, axes=[-1]), op.Unsqueeze(b, axes=[1]), [*shape_b, 1]
     cts: list[gs.Tensor | None] = [None, None]
     if p.wants(0):
-        full = op.MatMul(ct, _transposed(op, p, b))
-        cts[0] = op.sum_to(full, [*batch, *p.shape(a)[-2:]], a)
+        full = op.MatMul(ct, _transposed(op, b, len(shape_b)))
+        cts[0] = op.sum_to(full, [*batch, *shape_a[-2:]], p.operand(0))
     if p.wants(1):
-        full = op.MatMul(_transposed(op, p, a), ct)
-        cts[1] = op.sum_to(full, [*batch, *p.shape(b)[-2:]], b)
+        full, shape = op.MatMul(_transposed(op, a, len(shape_a)), ct), [*batch, *shape_b[-2:]]
+        if len(p.shape(p.operand(1))) == 1:
+            full, shape = op.Squeeze(full, axes=[-1]), shape[:-1]
+        cts[1] = op.sum_to(full, shape, p.operand(1))
     return cts

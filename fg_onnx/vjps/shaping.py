@@ -51,6 +51,31 @@ def expand(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     return op.sum_to(ct, p.shape(p.y), p.x), None
 
 
+@vjp("Tile", axes="new")
+def tile(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
+    """ct summed over the copies."""
+    rank = len(p.shape(p.x))
+    for axis, copies in enumerate(p.integers(1) or []):
+        if copies > 1:
+            apart = op.regroup(ct, rank, axis, 1, [copies, -1])
+            ct = op.ReduceSum(apart, axes=[axis], keepdims=0)
+    return ct, None
+
+
+@vjp("Trilu")
+def trilu(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
+    """The same triangle of ct."""
+    k = p.input(1)
+    return op.Trilu(*([ct] if k is None else [ct, k]), upper=p.attrs["upper"]), None
+
+
+@vjp("ReverseSequence")
+def reverse_sequence(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
+    """ct, reversed back."""
+    attrs = {name: p.attrs[name] for name in ("batch_axis", "time_axis")}
+    return op.ReverseSequence(ct, p.inputs[1], **attrs), None
+
+
 def _constant_parts(p: Primal) -> Offset | None:
     if all(p.active):
         return None
@@ -80,22 +105,3 @@ def split(op: Emitter, p: Primal, *cts: gs.Tensor | None) -> Cotangents:
     axis = p.attrs["axis"]
     parts = [op.Mul(y, 0.0) if ct is None else ct for y, ct in zip(p.outputs, cts, strict=True)]
     return op.Concat(*parts, axis=axis), None
-
-
-@vjp("Gather", axes="new")
-def gather(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
-    """ct added up at the indices it was gathered from."""
-    if not isinstance(p.inputs[1], gs.Constant):
-        raise p.refusal("its indices are computed at run time")
-    indices = np.asarray(p.inputs[1].values)
-    rank = len(p.shape(p.x))
-    axis = p.attrs["axis"] % rank
-    (size,) = p.sizes(p.x, [axis])
-    if indices.ndim > 1:
-        raise p.refusal("its indices have more than one dimension")
-    if indices.ndim == 0:
-        ct = op.Unsqueeze(ct, axes=[axis])
-    chosen = np.eye(size, dtype=p.x.dtype)[indices.reshape(-1)]
-    last = [*(i for i in range(rank) if i != axis), axis]
-    there = op.MatMul(op.Transpose(ct, perm=last), op.constant(chosen))
-    return op.Transpose(there, perm=[int(i) for i in np.argsort(last)]), None

@@ -5,7 +5,7 @@ test_rules.py compares them, as all others, with ONNX Runtime's in float32.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import product
 from math import erf
@@ -394,6 +394,44 @@ def _linear_taps(at: float, size: int) -> list[tuple[int, float]]:
     return [(i, 1 - abs(at - i)) for i in (first, first + 1) if 0 <= i < size]
 
 
+def _places(indices: np.ndarray, axis: int) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Every position of the indices, and the one that it points at."""
+    for here in np.ndindex(indices.shape):
+        there = list(here)
+        there[axis] = int(indices[here])
+        yield here, tuple(there)
+
+
+class GatherElements(OpRun):
+    """onnx.reference wants as many indices as there are values along the other axes."""
+
+    def _run(self, x: np.ndarray, indices: np.ndarray, axis: int = 0) -> tuple[np.ndarray]:
+        y = np.empty(indices.shape, x.dtype)
+        for here, there in _places(indices, axis):
+            y[here] = x[there]
+        return (y,)
+
+
+class ScatterElements(OpRun):
+    """onnx.reference wants as many indices as there are values along the other axes."""
+
+    def _run(
+        self,
+        x: np.ndarray,
+        indices: np.ndarray,
+        updates: np.ndarray,
+        axis: int = 0,
+        reduction: str | None = None,
+    ) -> tuple[np.ndarray]:
+        combine = {"add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}.get(
+            reduction or "none", lambda _, update: update
+        )
+        y = x.copy()
+        for here, there in _places(indices, axis):
+            y[there] = combine(y[there], updates[here])
+        return (y,)
+
+
 KERNELS = [
     AffineGrid,
     DeformConv,
@@ -412,4 +450,6 @@ KERNELS = [
     LpNormalization,
     GroupNormalization,
     MeanVarianceNormalization,
+    GatherElements,
+    ScatterElements,
 ]

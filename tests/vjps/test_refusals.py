@@ -12,24 +12,28 @@ from fg_onnx.errors import UnsupportedModelError
 from .harness import Case, Fed, Live, Operand, emit_vjp
 
 IMAGE = Live((1, 2, 5, 5))
+IMAGE_PAIR = Live((2, 2, 5, 5))
 
 
 def case(op_type: str, *operands: Operand, **attrs: Any) -> Case:
-    outputs = attrs.pop("outputs", 1)
-    return Case(op_type, operands, attrs, outputs=outputs, used=(0,), opset=attrs.pop("opset", 17))
+    settings = {"outputs": 1, "used": (0,), "opset": 17}
+    settings |= {name: attrs.pop(name) for name in settings if name in attrs}
+    return Case(op_type, operands, attrs, **settings)
 
 
 ROWS, OWNERS = np.ones((1, 4)), np.array([0])
 
 REFUSED = {
-    "the slope depends": case("PRelu", Live((2, 3)), Live((3,))),
     "its bounds depend": case("Clip", Live((2, 3)), Live(())),
-    "its exponent is computed": case("Pow", Live((2, 3)), Fed(np.ones(3))),
     "its weight or bias depends": case("Conv", IMAGE, Live((3, 2, 3, 3))),
-    "its indices are computed": case("Gather", Live((2, 3)), Fed(np.array([0, 1]))),
-    "its indices have more": case("Gather", Live((2, 3)), np.array([[0, 1]])),
     "its border wraps": case("Pad", Live((2, 3)), [0, 4, 0, 1], mode="wrap", opset=19),
-    "an operand is a vector": case("MatMul", Live((2, 3)), np.ones(3)),
+    "its condition is computed": case("Compress", Live((2, 3)), Fed(np.array([True])), axis=0),
+    "what it multiplies by": case(
+        "ScatterND", Live((2, 3)), np.array([[1]]), Live((1, 3)), reduction="mul"
+    ),
+    "it takes a diagonal of `u0`": case("Einsum", Live((3, 3)), equation="ii->i"),
+    "its axis is computed": case("CumProd", Live((2, 3)), Fed(np.array(1)), opset=26),
+    "its operand `u1` is computed": case("Tile", Live((2, 3)), Fed(np.array([1, 2]))),
     "its operand `u1` is computed at run time": case(
         "Pad", Live((2, 3)), Fed(np.array([0, 1, 0, 1])), mode="edge"
     ),
@@ -83,6 +87,11 @@ REFUSED = {
     "it is in training mode": case(
         "Dropout", Live((2, 3)), 0.5, np.array(True), opset=17, outputs=2
     ),
+    "its scale or bias depends": case("LayerNormalization", Live((2, 3)), Live((3,))),
+    "its Mean or InvStdDev leads": case(
+        "LayerNormalization", Live((2, 3)), np.ones(3), outputs=3, used=(0, 1)
+    ),
+    "it mixes the images of a batch": case("MeanVarianceNormalization", IMAGE_PAIR, axes=[0, 2, 3]),
     "its parameters depend": case(
         "BatchNormalization", IMAGE, Live((2,)), np.ones(2), np.ones(2), np.ones(2)
     ),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from .activations import ACTIVATIONS
 from .arithmetic import ARITHMETIC
 from .convolution import CONVOLUTION, DECONVOLUTION
+from .einsum import EINSUM
+from .indexing import INDEXING
 from .matrix import MATRIX
 from .normalization import NORMALIZATION
 from .padding import PADDING
@@ -13,6 +15,7 @@ from .rearranging import REARRANGING
 from .reduction import REDUCTION
 from .resizing import RESIZING
 from .sampling import ALIGNED_REGIONS, DEFORMED, SAMPLING
+from .scans import SCANS
 from .shaping import SHAPING
 from .slicing import SLICING
 from .standardization import STANDARDIZATION
@@ -22,6 +25,8 @@ CASES = [
     *ARITHMETIC,
     *CONVOLUTION,
     *DECONVOLUTION,
+    *EINSUM,
+    *INDEXING,
     *MATRIX,
     *NORMALIZATION,
     *PADDING,
@@ -32,6 +37,7 @@ CASES = [
     *ALIGNED_REGIONS,
     *DEFORMED,
     *SAMPLING,
+    *SCANS,
     *SHAPING,
     *SLICING,
     *STANDARDIZATION,

@@ -43,6 +43,11 @@ MATRIX = [
     exact("MatMul", live(3, 4), live(2, 4, 5), note="matrix-and-stack"),
     exact("MatMul", live(2, 1, 3, 4), live(5, 4, 2), note="both-broadcast", opset=NEWEST),
     exact("MatMul", live(2, 3, 4), live(2, 4, 5), note="stacks"),
+    exact("MatMul", live(4), weight(4, 3), note="row"),
+    exact("MatMul", live(2, 4), weight(4), note="column"),
+    exact("MatMul", live(4), live(4), note="vectors"),
+    exact("MatMul", live(2, 3, 4), live(4), note="stack-and-column"),
+    exact("MatMul", live(4), live(2, 4, 3), note="row-and-stack", opset=NEWEST),
     exact("MatMul", live(1, 3, 4), live(2, 4, 5), note="stack-of-one"),
     exact(
         "MatMul",

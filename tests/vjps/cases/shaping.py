@@ -9,6 +9,8 @@ from .making import exact, live, weight
 
 _batch = Live((2, 3, 4), dims=("N", 3, 4))
 
+_free = Live((2, 3, 4, 5), dims=("N", 3, "H", "W"))
+_batch_first = {"batch_axis": 0, "time_axis": 1}
 _rows, _columns = Live((2, 4), dims=(2, "H")), Live((2, 5), dims=(2, "W"))
 
 SHAPING = [
@@ -54,6 +56,14 @@ SHAPING = [
     exact("Concat", live(2, 3), live(1, 3), note="batch", axis=0, opset=NEWEST),
     exact("Concat", _batch, _batch, note="symbolic-batch", axis=1),
     exact("Concat", _rows, live(2, 3), _columns, note="symbolic-axis", axis=-1),
+    exact("Tile", live(2, 3), [2, 3], note="both"),
+    exact("Tile", live(2, 3, 4), [1, 2, 1], note="middle", opset=NEWEST),
+    exact("Tile", _free, [1, 2, 3, 1], note="symbolic-sizes"),
+    exact("Trilu", live(3, 4), note="upper"),
+    exact("Trilu", live(2, 4, 3), np.array(-1), note="lower", upper=0, opset=NEWEST),
+    exact("Trilu", live(3, 4), Fed(np.array(1)), note="run-time"),
+    exact("ReverseSequence", live(4, 3), [3, 1, 4], note="default"),
+    exact("ReverseSequence", _batch, Fed(np.array([3, 2])), note="batch-first", **_batch_first),
     exact("Split", live(2, 6), note="even", outputs=3, axis=1),
     exact("Split", live(6, 2), [1, 2, 3], note="sizes", outputs=3),
     exact("Split", live(2, 7), [3, 4], note="negative-axis", outputs=2, axis=-1),
@@ -61,11 +71,4 @@ SHAPING = [
     exact("Split", live(2, 6), [1, 5], note="first-unused", outputs=2, axis=1, used=(1,)),
     exact("Split", live(2, 7), note="num-outputs", outputs=2, axis=1, num_outputs=2, opset=18),
     exact("Split", _batch, note="N", outputs=2, axis=2, num_outputs=2, opset=NEWEST, used=(1,)),
-    exact("Gather", live(3, 4), np.array(1), note="scalar"),
-    exact("Gather", live(3, 4), np.array(-1), note="negative-scalar", axis=1),
-    exact("Gather", live(3, 4), [2, 0], note="row"),
-    exact("Gather", live(2, 3, 4), [1, 1, 0, 1], note="duplicates", axis=1),
-    exact("Gather", live(2, 3, 4), [-1, 0, -4], note="negative-indices", axis=-1),
-    exact("Gather", live(2, 3, 4), np.array([1]), note="row-of-one", axis=1, opset=NEWEST),
-    exact("Gather", _batch, np.array(2), note="symbolic-batch", axis=1),
 ]
