@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from onnx import parser
@@ -15,7 +17,12 @@ TOLERANCE = 1e-7
 
 
 def walked(body: str, outputs: str = "double[1,7] y") -> Walked:
-    text = f'<ir_version: 10, opset_import: ["": 17]> g (double[1,7] x) => ({outputs}) {{ {body} }}'
+    constants = {"zero": 0.0, "half": 0.5, "one": 1.0, "three": 3.0, "six": 6.0}
+    given = " ".join(f"{n} = Constant<value = double {{{v}}}>()" for n, v in constants.items())
+    text = (
+        f'<ir_version: 10, opset_import: ["": 17]> g (double[1,7] x) => ({outputs})'
+        f" {{ {given} {body} }}"
+    )
     return walk(parser.parse_model(text))
 
 
@@ -34,13 +41,72 @@ def hard_swish() -> tuple[np.ndarray, np.ndarray]:
     return X * np.clip(X / 6 + 0.5, 0, 1), np.where(inside, X / 3 + 0.5, X > 3)
 
 
+def gelu() -> tuple[np.ndarray, np.ndarray]:
+    cdf = 0.5 * (1 + np.vectorize(math.erf)(X * math.sqrt(0.5)))
+    return X * cdf, cdf + X * np.exp(-0.5 * X * X) / math.sqrt(2 * math.pi)
+
+
+def tanh_gelu() -> tuple[np.ndarray, np.ndarray]:
+    c, k = math.sqrt(2 / math.pi), 0.044715
+    t = np.tanh(c * (X + k * X**3))
+    return 0.5 * X * (1 + t), 0.5 * (1 + t) + 0.5 * X * (1 - t * t) * c * (1 + 3 * k * X * X)
+
+
+def quick_gelu() -> tuple[np.ndarray, np.ndarray]:
+    s = sigmoid(1.702 * X)
+    return X * s, s + 1.702 * X * s * (1 - s)
+
+
+def mish() -> tuple[np.ndarray, np.ndarray]:
+    t = np.tanh(np.log1p(np.exp(X)))
+    return X * t, t + X * sigmoid(X) * (1 - t * t)
+
+
+def softsign() -> tuple[np.ndarray, np.ndarray]:
+    return X / (1 + np.abs(X)), 1 / (1 + np.abs(X)) ** 2
+
+
 HARD = "HardSigmoid<alpha = 0.16666667, beta = 0.5>"
+CLIP = "a = Add(x, three) c = Clip(a, zero, six)"
+ERF = "r = Constant<value = double {1.4142135623730951}>() d = Div(x, r) e = Erf(d) g = Add(e, one)"
+TANH = (
+    "k = Constant<value = double {0.044715}>() c = Constant<value = double {0.7978845608028654}>()"
+)
 RECOGNISED = [
     ("Swish", "s = Sigmoid(x) y = Mul(x, s)", swish),
     ("Swish", "s = Sigmoid(x) y = Mul(s, x)", swish),
+    ("Swish", "n = Neg(x) e = Exp(n) d = Add(one, e) y = Div(x, d)", swish),
+    (
+        "Swish",
+        "a = Constant<value = double {1.702}>() t = Mul(x, a) s = Sigmoid(t) y = Mul(x, s)",
+        quick_gelu,
+    ),
     ("HardSwish", f"h = {HARD}(x) y = Mul(x, h)", hard_swish),
     ("HardSwish", f"h = {HARD}(x) y = Mul(h, x)", hard_swish),
-]
+    ("HardSwish", f"{CLIP} m = Mul(x, c) y = Div(m, six)", hard_swish),
+    ("HardSwish", f"{CLIP} d = Div(c, six) y = Mul(x, d)", hard_swish),
+    ("HardSwish", "a = Add(three, x) r = Relu(a) c = Min(r, six) d = Div(c, six) y = Mul(d, x)",
+     hard_swish),
+    # As torch's older exporter writes it, as its newer one does, and as TensorFlow does.
+    ("Gelu", f"{ERF} m = Mul(x, g) y = Mul(m, half)", gelu),
+    ("Gelu", f"{ERF} h = Mul(x, half) y = Mul(h, g)", gelu),
+    ("Gelu", f"{ERF} m = Mul(half, g) y = Mul(x, m)", gelu),
+    (
+        "Gelu",
+        f"{TANH} q = Mul(x, x) t = Mul(q, x) u = Mul(k, t) v = Add(x, u) w = Mul(c, v)"
+        " b = Tanh(w) g = Add(one, b) h = Mul(half, x) y = Mul(h, g)",
+        tanh_gelu,
+    ),
+    (
+        "Gelu",
+        f"{TANH} t = Pow(x, three) u = Mul(t, k) v = Add(u, x) w = Mul(v, c)"
+        " b = Tanh(w) g = Add(b, one) h = Mul(g, half) y = Mul(x, h)",
+        tanh_gelu,
+    ),
+    ("Mish", "s = Softplus(x) t = Tanh(s) y = Mul(x, t)", mish),
+    ("Mish", "e = Exp(x) f = Add(e, one) s = Log(f) t = Tanh(s) y = Mul(t, x)", mish),
+    ("Softsign", "a = Abs(x) d = Add(a, one) y = Div(x, d)", softsign),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("op_type", "body", "expected"), RECOGNISED)
@@ -72,7 +138,9 @@ APART = [
         "s = Sigmoid(x) t = Mul(x, s) y = Mul(t, s)",
         "double[1,7] y",
     ),
-    ("the gate is of another tensor", "t = Neg(x) s = Sigmoid(t) y = Mul(x, s)", "double[1,7] y"),
+    ("the gate is of another tensor", "t = Sin(x) s = Sigmoid(t) y = Mul(x, s)", "double[1,7] y"),
+    ("the square is another", "q = Mul(x, x) s = Sigmoid(q) y = Mul(x, s)", "double[1,7] y"),
+    ("the factor is another", "s = Sigmoid(x) h = Mul(x, half) y = Mul(h, s)", "double[1,7] y"),
     ("the slope is another", "s = HardSigmoid(x) y = Mul(x, s)", "double[1,7] y"),
 ]
 
@@ -92,3 +160,43 @@ def test_what_is_not_recognised_is_still_right(body, outputs):
     # Completeness: <ct, y> = <ct_x, x> + all terms.
     terms = sum(out[f"term/{site.site.name}"].sum() for site in found.sites)
     assert (out["pulled/x"] * X).sum() + terms == pytest.approx((CT * out["y"]).sum(), abs=1e-12)
+
+
+NORMS = [
+    "q = Mul(d, d) v = ReduceMean<axes = [-1]>(q) a = Add(v, eps) s = Sqrt(a) y = Div(d, s)",
+    "q = Pow(d, two) v = ReduceMean<axes = [1]>(q) a = Add(v, eps) s = Sqrt(a) r = Reciprocal(s)"
+    " y = Mul(d, r)",
+    "q = Mul(d, d) v = ReduceMean<axes = [-1]>(q) a = Add(eps, v) s = Pow(a, half) y = Div(d, s)",
+]
+MEAN = "m = ReduceMean<axes = [-1]>(x) d = Sub(x, m)"
+
+
+@pytest.mark.parametrize("centred", [True, False])
+@pytest.mark.parametrize("body", NORMS)
+def test_a_normalisation_is_one_site(body, centred):
+    """The mean is taken off by linear steps, which are no sites."""
+    eps = "eps = Constant<value = double {0.125}>() two = Constant<value = double {2.0}>()"
+    found = walked(f"{eps} {MEAN if centred else 'd = Identity(x)'} {body}")
+    (site,) = found.sites
+    assert site.primal.op_type == "RMSNormalization"
+    out = found.run(x=X, ct=CT)
+    middle = X - X.mean() if centred else X
+    variance = (middle**2).mean()
+    deviation = math.sqrt(variance + 0.125)
+    hat = middle / deviation
+    np.testing.assert_allclose(out["y"], hat, atol=TOLERANCE)
+    c = CT - CT.mean() if centred else CT
+    np.testing.assert_allclose(
+        out["pulled/x"], (c - hat * (CT * hat).mean()) / deviation, atol=TOLERANCE
+    )
+    share = variance / (variance + 0.125)
+    np.testing.assert_allclose(out[f"term/{site.site.name}"], CT * hat * share, atol=TOLERANCE)
+
+
+def test_statistics_along_two_axes_are_not_one_normalisation():
+    body = """
+        q = Mul(x, x) v = ReduceMean<axes = [1]>(q) w = ReduceMean<axes = [0]>(q)
+        p = Mul(v, w) s = Sqrt(p) y = Div(x, s)
+    """
+    found = walked(body)
+    assert "RMSNormalization" not in {site.primal.op_type for site in found.sites}
