@@ -47,7 +47,7 @@ _PIECES: Mapping[str, Callable[..., Values]] = {
     "Neg": np.negative,
     "Pow": np.power,
     "Reciprocal": np.reciprocal,
-    "ReduceMean": lambda x, **_: x.mean(-1, keepdims=True),
+    "ReduceMean": lambda x, *_, **__: x.mean(-1, keepdims=True),
     "Relu": lambda x: np.maximum(x, 0),
     "Sigmoid": lambda x: 1 / (1 + np.exp(-x)),
     "Softplus": lambda x: np.logaddexp(x, 0),

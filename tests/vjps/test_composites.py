@@ -16,11 +16,11 @@ CT = np.array([[1.0, -2.0, 0.5, 3.0, -1.0, 2.0, 4.0]])
 TOLERANCE = 1e-7
 
 
-def walked(body: str, outputs: str = "double[1,7] y") -> Walked:
+def walked(body: str, outputs: str = "double[1,7] y", opset: int = 17) -> Walked:
     constants = {"zero": 0.0, "half": 0.5, "one": 1.0, "three": 3.0, "six": 6.0}
     given = " ".join(f"{n} = Constant<value = double {{{v}}}>()" for n, v in constants.items())
     text = (
-        f'<ir_version: 10, opset_import: ["": 17]> g (double[1,7] x) => ({outputs})'
+        f'<ir_version: 10, opset_import: ["": {opset}]> g (double[1,7] x) => ({outputs})'
         f" {{ {given} {body} }}"
     )
     return walk(parser.parse_model(text))
@@ -191,6 +191,18 @@ def test_a_normalisation_is_one_site(body, centred):
     )
     share = variance / (variance + 0.125)
     np.testing.assert_allclose(out[f"term/{site.site.name}"], CT * hat * share, atol=TOLERANCE)
+
+
+def test_a_normalisation_whose_axes_are_an_operand():
+    found = walked(
+        """
+        last = Constant<value = int64[1] {-1}>()
+        q = Mul(x, x) v = ReduceMean(q, last) a = Add(v, one) s = Sqrt(a) y = Div(x, s)
+        """,
+        opset=18,
+    )
+    assert [site.primal.op_type for site in found.sites] == ["RMSNormalization"]
+    assert found.sites[0].primal.attrs == {"axes": [1], "epsilon": pytest.approx(1.0)}
 
 
 def test_statistics_along_two_axes_are_not_one_normalisation():
