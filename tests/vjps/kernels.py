@@ -247,7 +247,8 @@ class LpNormalization(OpRun):
     """onnx.reference forgets the magnitude of odd powers."""
 
     def _run(self, x: np.ndarray, axis: int = -1, p: int = 2) -> tuple[np.ndarray]:
-        return (x / np.linalg.norm(x, p, axis, keepdims=True),)
+        norm = np.linalg.norm(x, p, axis, keepdims=True)
+        return (np.divide(x, norm, out=np.zeros_like(x), where=norm > 0),)
 
 
 class GroupNormalization(OpRun):

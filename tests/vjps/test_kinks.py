@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from .harness import Case, Live, Operand, emit_vjp, evaluate
+from .harness import Case, Fed, Live, Operand, emit_vjp, evaluate
 
 
 def pulled(op_type: str, *values: Any, constants: tuple[Operand, ...] = (), **attrs: Any) -> list:
@@ -22,7 +22,8 @@ def pulled(op_type: str, *values: Any, constants: tuple[Operand, ...] = (), **at
     operands = (*(Live(array.shape) for array in arrays.values()), *constants)
     proto = emit_vjp(Case(op_type, operands, attrs, opset=opset)).proto
     y = evaluate_shape(proto)
-    found = evaluate(proto, {**arrays, "ct0": np.ones(y)})
+    fed = {f"u{i}": o.value for i, o in enumerate(operands) if isinstance(o, Fed)}
+    found = evaluate(proto, {**arrays, **fed, "ct0": np.ones(y)})
     return [found[f"pulled/{name}"] for name in arrays]
 
 
@@ -93,6 +94,43 @@ KINKS = [
     Kink("softsign at 0", "Softsign", [0.0], [1.0], lambda f, x: f.softsign(x)),
     Kink(
         "norm of zeros", "ReduceL2", [0.0, 0.0], [0.0, 0.0], lambda _, x: x.norm(dim=0)
+    ),
+    Kink("sum of magnitudes at 0", "ReduceL1", [0.0, -2.0], [0.0, -1.0], lambda _, x: x.norm(1)),
+    Kink(
+        "maximum of a row with ties", "ReduceMax", [3.0, 1.0, 3.0, 2.0], [0.5, 0.0, 0.5, 0.0],
+        lambda _, x: x.amax(0),
+    ),
+    Kink(
+        "minimum of a row with ties", "ReduceMin", [1.0, 1.0, 3.0, 1.0], [1 / 3, 1 / 3, 0.0, 1 / 3],
+        lambda _, x: x.amin(0),
+    ),
+    Kink(
+        "product with one 0", "ReduceProd", [2.0, 0.0, -3.0], [0.0, -6.0, 0.0],
+        lambda _, x: x.prod(),
+    ),
+    Kink(
+        "product with two 0", "ReduceProd", [2.0, 0.0, 0.0], [0.0, 0.0, 0.0], lambda _, x: x.prod()
+    ),
+    Kink(
+        "running product with one 0", "CumProd", [2.0, 0.0, 3.0], [1.0, 8.0, 0.0],
+        lambda _, x: x.cumprod(0), constants=(np.array(0),), attrs=(("opset", 26),),
+    ),
+    Kink(
+        "hardshrink at its ends", "Shrink", [-0.5, 0.0, 0.5, 0.75], [0.0, 0.0, 0.0, 1.0],
+        lambda f, x: f.hardshrink(x), attrs=(("lambd", 0.5),),
+    ),
+    Kink(
+        "powers of 0", "Pow", [0.0, 0.0, 0.0], [0.0, 1.0, 0.0],
+        lambda _, x: x.pow(x.new_tensor([0.0, 1.0, 2.0])), constants=(np.array([0.0, 1.0, 2.0]),),
+    ),
+    Kink(
+        "powers of 0 at run time", "Pow", [0.0, 0.0, 0.0], [0.0, 1.0, 0.0],
+        lambda _, x: x.pow(x.new_tensor([0.0, 1.0, 2.0])),
+        constants=(Fed(np.array([0.0, 1.0, 2.0])),),
+    ),
+    Kink(
+        "remainder at a multiple", "Mod", [-4.0, 0.0, 2.0], [1.0, 1.0, 1.0],
+        lambda _, x: x.fmod(2.0), constants=(np.float64(2.0),), attrs=(("fmod", 1),),
     ),
     Kink(
         "softplus", "Softplus", [-20.0, 0.0, 1.0, 30.0],
@@ -173,6 +211,39 @@ def test_ties_are_shared_as_torch_does(op_type: str) -> None:
     {"Max": torch.maximum, "Min": torch.minimum}[op_type](a, b).sum().backward()
     found = pulled(op_type, A, B)
     assert [ct.tolist() for ct in found] == [a.grad.tolist(), b.grad.tolist()]
+
+
+@pytest.mark.parametrize("p", [1, 2])
+def test_normalised_zeros_have_slope_0(p: int) -> None:
+    """ONNX leaves zeros zeros. PyTorch divides by 1e-12 there, and has a slope of 1e12."""
+    (found,) = pulled("LpNormalization", [[0.0, 0.0], [-3.0, 4.0]], p=p)
+    assert found[0].tolist() == [0.0, 0.0]
+    assert np.abs(found[1]).min() > 0.01
+
+
+def test_an_exponent_of_a_base_that_is_not_positive_has_slope_0() -> None:
+    """As PyTorch's for 0; below 0 PyTorch has none, and ONNX only powers of whole numbers."""
+    _, e = pulled("Pow", [0.0, -2.0, 2.0], [2.0, 2.0, 2.0])
+    np.testing.assert_allclose(e, [0.0, 0.0, 4 * np.log(2)])
+
+
+@pytest.mark.torch
+def test_the_slope_of_an_exponent_is_that_of_torch() -> None:
+    torch = pytest.importorskip("torch")
+    exponents = torch.tensor([2.0, 2.0], dtype=torch.float64, requires_grad=True)
+    torch.tensor([0.0, 2.0], dtype=torch.float64).pow(exponents).sum().backward()
+    _, e = pulled("Pow", [0.0, 2.0], [2.0, 2.0])
+    np.testing.assert_allclose(e, exponents.grad.numpy())
+
+
+def test_what_was_kept_and_what_was_put_share_a_maximum() -> None:
+    indices = np.array([[1], [1], [2]])
+    operands = (Live((3,)), indices, Live((3,)))
+    proto = emit_vjp(Case("ScatterND", operands, {"reduction": "max"}, opset=18)).proto
+    feeds = {"u0": [5.0, 2.0, 1.0], "u2": [2.0, 2.0, 4.0], "ct0": [1.0, 1.0, 1.0]}
+    found = evaluate(proto, {name: np.array(value) for name, value in feeds.items()})
+    np.testing.assert_allclose(found["pulled/u0"], [1.0, 1 / 3, 0.0])
+    np.testing.assert_allclose(found["pulled/u2"], [1 / 3, 1 / 3, 1.0])
 
 
 # --- MaxPool: the first maximum in row-major order -----------------------------------------------

@@ -89,6 +89,7 @@ ARITHMETIC = [
     curved("Pow", positive(2, 1), live(3), note="both-broadcast"),
     curved("Pow", np.abs(weight(2, 3)), live(3), note="exponent-alone"),
     unary("Mod", whole(0.25, 2, 6), np.float64(1.8), note="constant-divisor", fmod=1),
+    unary("Mod", whole(0.25, 2, 6), positive(2, 6), note="floor", opset=28, runtime=False),
     unary("Mod", whole(0.25, 2, 6), positive(2, 6), note="both", fmod=1),
     curved("Mod", whole(0.25, 2, 1), positive(3), note="broadcast", fmod=1),
     curved("Mod", weight(2, 3) * 8, positive(3), note="divisor-alone", fmod=1),
