@@ -16,8 +16,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import numpy as np
-import onnx
 import onnx_graphsurgeon as gs
 
 from fg_onnx.emit import Emitter
@@ -109,16 +107,6 @@ def _register(
     vjp(op_type, offset=offset, term=term, outputs=None, axes=axes)(rule)
 
 
-def _wide(op: Emitter, p: Primal) -> tuple[View, View]:
-    """float16 to float32 and back: squares of float16 overflow."""
-    if p.x.dtype != np.float16:
-        return _same, _same
-    return (
-        lambda tensor: op.Cast(tensor, to=onnx.TensorProto.FLOAT),
-        lambda tensor: op.Cast(tensor, to=onnx.TensorProto.FLOAT16),
-    )
-
-
 def _bias(axis: int | None) -> OffsetOf:
     def offset(p: Primal) -> Offset | tuple[Offset, ...]:
         if p.input(2) is None:
@@ -128,12 +116,12 @@ def _bias(axis: int | None) -> OffsetOf:
     return offset
 
 
-def _layer(op: Emitter, p: Primal) -> Norm:
+def _layer(_: Emitter, p: Primal) -> Norm:
     rank = len(p.shape(p.x))
     # A step recognised from several nodes names its axes; the operator has all from one on.
     axes = p.attrs.get("axes") or range(p.attrs["axis"] % rank, rank)
     centred = p.op_type != "RMSNormalization"
-    return Norm(axes, p.attrs["epsilon"], centred, p.input(1), *_wide(op, p))
+    return Norm(axes, p.attrs["epsilon"], centred, p.input(1))
 
 
 _register(
@@ -156,7 +144,7 @@ def _along_channels(op: Emitter, p: Primal, parameter: gs.Tensor) -> gs.Tensor:
 def _instance(op: Emitter, p: Primal) -> Norm:
     positions = range(2, len(p.shape(p.x)))
     scale = _along_channels(op, p, p.operand(1))
-    return Norm(positions, p.attrs["epsilon"], True, scale, *_wide(op, p))
+    return Norm(positions, p.attrs["epsilon"], True, scale)
 
 
 _register(
@@ -170,14 +158,13 @@ _register(
 
 def _group(op: Emitter, p: Primal) -> Norm:
     scale = _along_channels(op, p, p.operand(1))
-    view, back = _wide(op, p)
     groups = [0, p.attrs["num_groups"], -1]
     return Norm(
         (2,),
         p.attrs["epsilon"],
         scale=scale,
-        view=lambda tensor: op.Reshape(view(tensor), groups),
-        back=lambda tensor: op.reshape_like(back(tensor), p.x),
+        view=lambda tensor: op.Reshape(tensor, groups),
+        back=lambda tensor: op.reshape_like(tensor, p.x),
     )
 
 
@@ -194,13 +181,12 @@ _register(
 _TINY = 1e-18
 
 
-def _mean_variance(op: Emitter, p: Primal) -> Norm:
+def _mean_variance(_: Emitter, p: Primal) -> Norm:
     rank = len(p.shape(p.x))
     axes = sorted(axis % rank for axis in p.attrs["axes"])
     if 0 in axes and p.shape(p.x)[0] != 1:
         raise p.refusal("it mixes the images of a batch")
-    view, back = _wide(op, p)
-    return Norm(axes, _TINY, view=view, back=back)
+    return Norm(axes, _TINY)
 
 
 _register(
