@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx
 
@@ -14,12 +15,12 @@ from fg_onnx.adjoint import append_adjoint
 from fg_onnx.emit import Emitter
 from fg_onnx.errors import InputError, UnsupportedModelError
 from fg_onnx.manifest import DEFAULT_EMITS, EMITS, Emit, Manifest
-from fg_onnx.plan import make_plan
+from fg_onnx.plan import Plan, make_plan
 from fg_onnx.preprocess import Preprocessing
 from fg_onnx.primal import precision_of
 from fg_onnx.psi import STYLES
 from fg_onnx.publish import Explained, publish
-from fg_onnx.seeding import by_cotangent, by_target, loosen_target, scores_per_image
+from fg_onnx.seeding import by_cotangent, by_target, loosen_target, score_shape, scores_per_image
 from fg_onnx.sites import promote_biases
 from fg_onnx.terms import site_term
 from fg_onnx.views import Views
@@ -99,7 +100,7 @@ def instrument(
 
     op = Emitter(plan.graph, plan.opset)
     views = Views(op, primals)
-    seeding = (by_cotangent if seed else by_target)(op, views, plan.y)
+    seeding = (by_cotangent if seed else by_target)(op, views, plan.x, plan.y)
     adjoint = append_adjoint(op, primals, plan.x, plan.y, seeding.cotangent, views.primal)
     if adjoint.input_gradient is None:
         raise UnsupportedModelError(
@@ -125,7 +126,7 @@ def instrument(
         input=plan.x.name,
         output=plan.y.name,
         output_reason=plan.reason,
-        scores=scores_per_image(plan.y),
+        scores=scores_per_image(plan.x, plan.y),
         ranking=plan.ranking,
         gradients="standard",
         psi=psi,
@@ -137,9 +138,21 @@ def instrument(
         labels=tuple(labels) if labels is not None else None,
         sites=tuple(bound.site for bound in sites),
         precision=precision_of(primals),
+        score_shape=score_shape(plan.x, plan.y),
+        **_score_axes(plan),
     )
     manifest.attach(proto, found)
     return Instrumented(proto, found)
+
+
+def _score_axes(plan: Plan) -> dict[str, Any]:
+    """``class_axis`` and ``score_grid`` of the manifest."""
+    layout = plan.output_layout
+    if layout is not None and layout.tokens is None:
+        grid = tuple(axis - 1 for axis in layout.spatial)
+        return {"class_axis": layout.channel - 1, "score_grid": grid}
+    rank = len(score_shape(plan.x, plan.y))
+    return {"class_axis": rank - 1 if rank else None}
 
 
 def _check_options(psi: str, emit: Sequence[Emit]) -> None:

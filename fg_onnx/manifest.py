@@ -10,6 +10,7 @@ import reprlib
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+import numpy as np
 import onnx
 
 from fg_onnx.errors import ModelError, first_line
@@ -109,6 +110,12 @@ class Manifest:
         labels: class names in order of the explained output, or None.
         sites: in the order of the columns 1.. of ``fg_contributions``.
         precision: the narrowest float type of what is differentiated.
+        score_shape: of one image's scores in the explained tensor. This and what follows is None in
+            manifests of fg-onnx 0.1.0.
+        class_axis: of ``score_shape``, along which the classes lie: that of the channels, else the
+            last. None for a single number.
+        score_grid: the axes of ``score_shape`` that lie on the explained input's grid, in its
+            order; None where there is no grid.
     """
 
     tool_version: str
@@ -128,6 +135,34 @@ class Manifest:
     labels: tuple[str, ...] | None
     sites: tuple[Site, ...]
     precision: Precision = "float32"
+    score_shape: tuple[Dim, ...] | None = None
+    class_axis: int | None = None
+    score_grid: tuple[int, ...] | None = None
+
+    @property
+    def classes(self) -> int | None:
+        """How many classes there are to be named, None where that is not known."""
+        if self.score_shape is None or self.class_axis is None:
+            return self.scores
+        count = self.score_shape[self.class_axis]
+        return count if isinstance(count, int) else None
+
+    @property
+    def dense(self) -> bool:
+        """Whether a class has several scores in an image."""
+        return self.classes != self.scores
+
+    def place(self, index: int) -> tuple[int, ...]:
+        """The position of a flat index among an image's scores."""
+        dims = [dim for dim in self.score_shape or () if isinstance(dim, int)]
+        if len(dims) < 2 or len(dims) != len(self.score_shape or ()):
+            return (index,)
+        return tuple(int(at) for at in np.unravel_index(index, dims))
+
+    def class_of(self, index: int) -> int:
+        """The class of a flat index."""
+        place = self.place(index)
+        return place[self.class_axis or 0] if len(place) > 1 else index
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document, with its ``schema_version`` first."""

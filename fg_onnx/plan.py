@@ -30,7 +30,7 @@ from fg_onnx.quantised import unclipped_scores, way_out
 from fg_onnx.sites import BoundSite, find_sites
 from fg_onnx.vjps import status, zeros
 
-_IMAGE_RANK = 4
+_IMAGE_RANKS = (4, 5, 3)  # images, then volumes, then signals
 _SOFT = frozenset({"Softmax", "Sigmoid", "LogSoftmax"})
 _PASSING = frozenset({"Identity", "Flatten", "Reshape", "Squeeze", "Dropout", "Cast"})
 
@@ -58,6 +58,7 @@ class Plan:
         reason: why that tensor.
         ranking: the graph output that ranks the scores as ``y`` does, or None.
         layout: of the explained input, None where it has no spatial grid.
+        output_layout: of the explained tensor, None where it has no grid.
         primals: the active steps, in topological order.
         sites: in topological order.
         unsupported: nodes between input and output without a usable rule.
@@ -72,6 +73,7 @@ class Plan:
     reason: str
     ranking: str | None
     layout: Layout | None
+    output_layout: Layout | None
     primals: tuple[Primal, ...]
     sites: tuple[BoundSite, ...]
     unsupported: tuple[Unsupported, ...]
@@ -121,6 +123,7 @@ def make_plan(
     version = model.opset_of(proto)
     x = _explained_input(graph, input, frozenset(model.defaults_of(proto)))
     y, reason, ranking = _explained_output(graph, x, output, version)
+    _require_rows(x, y)
     unsupported = _expand_bodies(graph, proto, x, y)
     active = active_tensors(graph, x, y, zeros(version))
     if y.name not in active:
@@ -142,7 +145,7 @@ def make_plan(
     layouts = Layouts(primals, x)
     sites = find_sites(primals, layouts, freeze=freeze)
     return Plan(
-        source, proto, graph, version, x, y, reason, ranking, layouts.of(x),
+        source, proto, graph, version, x, y, reason, ranking, layouts.of(x), layouts.of(y),
         tuple(primals), sites, tuple(unsupported),
     )  # fmt: skip
 
@@ -201,16 +204,13 @@ def _explained_input(graph: gs.Graph, name: str | None, defaults: frozenset[str]
             f"its inputs: {', '.join(tensor.name for tensor in graph.inputs)}",
         )
     needed = [tensor for tensor in graph.inputs if tensor.name not in defaults]
-    images = [
-        tensor
-        for tensor in needed
-        if is_float(tensor) and tensor.shape is not None and len(tensor.shape) == _IMAGE_RANK
-    ]
+    floats = [tensor for tensor in needed if is_float(tensor) and tensor.shape is not None]
+    images = [t for rank in _IMAGE_RANKS for t in floats if len(t.shape) == rank]
     if not images:
         described = ", ".join(f"{t.name}: {t.dtype} {t.shape}" for t in needed)
         raise UnsupportedModelError(
             "no-image-input",
-            f"the model has no float image input of four dimensions (it has {described or 'none'})",
+            f"the model has no float input of 3 to 5 dimensions (it has {described or 'none'})",
             "export the model with its preprocessing outside, so that it takes float images",
         )
     return images[0]
@@ -230,10 +230,15 @@ def _explained_output(
         ranking = name if tensor in graph.outputs else None
         return tensor, "named by the user", ranking
     dependent = dependent_tensors(graph, x, zeros(opset))
-    for output in graph.outputs:
-        fits = is_float(output) and output.shape is not None and len(output.shape) > 1
-        if fits and output.name in dependent:
+    floats = [t for t in graph.outputs if is_float(t) and t.shape is not None]
+    for output in sorted(floats, key=lambda tensor: len(tensor.shape) < 2):  # rows come first
+        if output.name in dependent:
             return *_before_softmax(output), output.name
+    for output in graph.outputs:
+        scores = _before_argmax(output)
+        if scores is not None and scores.name in dependent:
+            tensor, _ = _before_softmax(scores)
+            return tensor, f"`{output.name}` is the ArgMax of these scores", None
     _blame_operator(graph, x, opset)
     described = ", ".join(f"{t.name}: {t.dtype} {t.shape}" for t in graph.outputs)
     raise UnsupportedModelError(
@@ -285,6 +290,43 @@ def _before_softmax(output: gs.Tensor) -> tuple[gs.Tensor, str]:
             break
         tensor = node.inputs[0]
     return output, f"`{output.name}` is the first output of float scores"
+
+
+def _before_argmax(output: gs.Tensor) -> gs.Tensor | None:
+    tensor = output
+    while len(tensor.inputs) == 1:
+        (node,) = tensor.inputs
+        if node.op == "ArgMax":
+            return node.inputs[0]
+        if node.op not in _PASSING:
+            break
+        tensor = node.inputs[0]
+    return None
+
+
+def _require_rows(x: gs.Tensor, y: gs.Tensor) -> None:
+    """Fail where it is not known which scores belong to which image.
+
+    Raises:
+        UnsupportedModelError: ``no-batch``.
+    """
+    batch = x.shape[0] if x.shape else None
+    first = y.shape[0] if y.shape else None
+    if y.shape is None:
+        reason = "its shape is not known"
+    elif batch == 1:
+        return  # all of it belongs to the one image
+    elif not y.shape:
+        reason = "it is one number for a whole batch"
+    elif isinstance(first, int) and first not in (1, batch):
+        reason = f"its first dimension is {first}, and the batch is {batch}"
+    else:
+        return
+    raise UnsupportedModelError(
+        "no-batch",
+        f"the explained tensor `{y.name}` has no row of scores for every image: {reason}",
+        "name another tensor with --output, or export the model with a fixed batch of 1",
+    )
 
 
 def describe_failure(error: FgOnnxError) -> Unsupported:

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
 from fg_onnx import manifest
-from fg_onnx.emit import Emitter, is_static
+from fg_onnx.emit import Emitter
 from fg_onnx.errors import UnsupportedModelError
+from fg_onnx.manifest import Dim
 from fg_onnx.views import Views
 
 _TARGETS_DIM = "fg_targets"  # 1 or N: either one target for all images, or one for each
+_MOST_AT_ONCE = 4096  # scores; a larger one-hot is the product of two
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +37,7 @@ class Seeding:
     index: gs.Tensor | None
 
 
-def by_target(op: Emitter, views: Views, y: gs.Tensor) -> Seeding:
+def by_target(op: Emitter, views: Views, x: gs.Tensor, y: gs.Tensor) -> Seeding:
     """Add the input ``fg_target`` and start from a one-hot cotangent.
 
     Raises:
@@ -45,45 +46,57 @@ def by_target(op: Emitter, views: Views, y: gs.Tensor) -> Seeding:
     target = gs.Constant(manifest.TARGET, np.array([manifest.PREDICTED], dtype=np.int64))
     op.graph.inputs.append(target)
     y = views.of(y)
-    rows = op.Flatten(y, axis=1)
+    rows = _rows(op, x, y, y)
     predicted = op.ArgMax(rows, axis=1, keepdims=0)
     index = op.Where(op.Less(target, 0), predicted, target)
     column = op.Unsqueeze(index, axes=[1])
     score = op.Reshape(op.GatherElements(rows, column, axis=1), [-1])
-    # Relu(1 - |k - index|) is one-hot, exactly, in operators that every device has.
-    count = scores_per_image(y)
+    count = scores_per_image(x, y)
     if count is None:
         raise UnsupportedModelError(
             "unknown-classes",
             f"the number of scores per image in `{y.name}` is not known: {y.shape}",
             "explain it through --seed",
         )
-    most = _most_scores(y.dtype)
-    if count > most:
-        raise UnsupportedModelError(
-            "too-many-classes",
-            f"`{y.name}` has {count} scores per image, and {np.dtype(y.dtype)} tells {most} apart",
-            "explain it through --seed",
-        )
-    classes = op.constant(np.arange(count)[None, :], y.dtype)
-    distance = op.Abs(op.Sub(classes, op.mask(column, y)))
-    seed = op.Relu(op.Sub(1.0, distance))
-    ct = seed if len(y.shape) == len(classes.shape) else op.reshape_like(seed, y)
+    seed = _one_hot(op, column, count, y)
+    ct = seed if len(y.shape) == 2 and not _is_alone(x, y) else op.reshape_like(seed, y)
     return Seeding(score, ct, op.Reshape(index, [-1]))
 
 
-def by_cotangent(op: Emitter, views: Views, y: gs.Tensor) -> Seeding:
+def _one_hot(op: Emitter, column: gs.Tensor, count: int, like: gs.Tensor) -> gs.Tensor:
+    """[N, count], in operators that every device has; the indices are [N, 1].
+
+    ``Relu(1 - |k - index|)`` is one-hot, exactly. Dense outputs have too many scores to list: there
+    the index counts rows of a square and places in a row, and the two are multiplied.
+    """
+    if count <= _MOST_AT_ONCE:
+        places = op.constant(np.arange(count)[None, :], like.dtype)
+        return op.Relu(op.Sub(1.0, op.Abs(op.Sub(places, op.mask(column, like)))))
+    side = math.isqrt(count - 1) + 1
+    row = op.Div(column, side)
+    place = op.Sub(column, op.Mul(row, side))
+    down, across = (_one_hot(op, part, side, like) for part in (row, place))
+    square = op.Mul(op.Unsqueeze(down, axes=[2]), op.Unsqueeze(across, axes=[1]))
+    return op.Slice(op.Flatten(square, axis=1), [0], [count], [1])
+
+
+def _rows(op: Emitter, x: gs.Tensor, y: gs.Tensor, values: gs.Tensor) -> gs.Tensor:
+    """Values in the shape of y as [N, scores]."""
+    return op.Reshape(values, [1, -1]) if _is_alone(x, y) else op.Flatten(values, axis=1)
+
+
+def _is_alone(x: gs.Tensor, y: gs.Tensor) -> bool:
+    """Whether y is all of one image's scores, without a dimension for the batch."""
+    return x.shape[0] == 1 and (not y.shape or (isinstance(y.shape[0], int) and y.shape[0] != 1))
+
+
+def by_cotangent(op: Emitter, views: Views, x: gs.Tensor, y: gs.Tensor) -> Seeding:
     """Add the input ``fg_seed`` in the shape and type of y and start from it."""
     seed = gs.Variable(manifest.SEED, y.dtype, y.shape)
     op.graph.inputs.append(seed)
     ct = views.of(seed)
-    rows = op.Flatten(op.Mul(ct, views.of(y)), axis=1)
+    rows = _rows(op, x, y, op.Mul(ct, views.of(y)))
     return Seeding(op.ReduceSum(rows, axes=[1], keepdims=0), ct, None)
-
-
-def _most_scores(dtype: np.dtype[Any]) -> int:
-    """How many whole numbers from 0 on a float can tell apart."""
-    return int(2.0 / np.finfo(dtype).eps)
 
 
 def loosen_target(proto: onnx.ModelProto) -> None:
@@ -93,8 +106,13 @@ def loosen_target(proto: onnx.ModelProto) -> None:
             value.type.tensor_type.shape.dim[0].dim_param = _TARGETS_DIM
 
 
-def scores_per_image(y: gs.Tensor) -> int | None:
-    """How many scores an image has in ``y``, None where that is not known."""
-    if y.shape is None or not is_static(y.shape[1:]):
-        return None
-    return math.prod(int(dim) for dim in y.shape[1:])
+def scores_per_image(x: gs.Tensor, y: gs.Tensor) -> int | None:
+    """How many scores an image of ``x`` has in ``y``, None where that is not known."""
+    dims = score_shape(x, y)
+    static = [dim for dim in dims if isinstance(dim, int)]
+    return math.prod(static) if len(static) == len(dims) else None
+
+
+def score_shape(x: gs.Tensor, y: gs.Tensor) -> tuple[Dim, ...]:
+    """The shape of one image's scores in ``y``."""
+    return tuple(y.shape if _is_alone(x, y) else y.shape[1:])

@@ -20,10 +20,15 @@ from fg_onnx.runtime import onnxruntime, open_session
 
 Array = npt.NDArray[Any]
 
-_DTYPES = {
+_DTYPES: Mapping[str, npt.DTypeLike] = {
     "tensor(float)": np.float32,
     "tensor(double)": np.float64,
     "tensor(float16)": np.float16,
+}
+_FED: Mapping[str, npt.DTypeLike] = {
+    **_DTYPES,
+    "tensor(bool)": np.bool_,
+    **{f"tensor({kind}{n})": f"{kind}{n}" for kind in ("int", "uint") for n in (8, 16, 32, 64)},
 }
 _OUTPUTS: Mapping[str, str] = MappingProxyType(
     {
@@ -56,9 +61,10 @@ class Attribution:
         contributions: float [N, 1+S], the input term and each site's total; None if not emitted.
         residual: float64 [N], ``|f - sum c| / max(|f|, sum |c|)``: 0 is complete; None if there
             are no contributions.
-        saliency: float [N, H, W], the map of Eq. 2; None if not emitted.
+        saliency: float [N, *grid], the map of Eq. 2 on the grid of the input: [N, H, W] for images,
+            [N, L] for signals, [N, D, H, W] for volumes; None if not emitted.
         input_gradient: in the shape of the input; None if not emitted.
-        layer_maps: site name -> float [N, h, w]; empty if not emitted.
+        layer_maps: site name -> float [N, *grid of the site]; empty if not emitted.
         bias_gradients: site name -> in the shape of the site; empty if not emitted.
         outputs: the model's original outputs by name.
         manifest: of the model; names the columns of the contributions.
@@ -129,7 +135,8 @@ class Session:
         self._session = open_session(source, providers, options)
         self.manifest = _manifest(self._session, model)
         self._outputs = [value.name for value in self._session.get_outputs()]
-        self._inputs = {value.name: value for value in self._session.get_inputs()}
+        with_default = self._session.get_overridable_initializers()
+        self._inputs = {v.name: v for v in [*self._session.get_inputs(), *with_default]}
         self._input = _explained_input(self._session, self.manifest)
         _require_outputs(self._outputs, self.manifest)
 
@@ -142,6 +149,11 @@ class Session:
     def input_shape(self) -> tuple[int | str | None, ...]:
         """Of the explained input; symbolic dimensions as str."""
         return tuple(self._input.shape)
+
+    @property
+    def seed_shape(self) -> tuple[int | str | None, ...] | None:
+        """Of ``fg_seed``; None where the model takes a target."""
+        return tuple(self._inputs[manifest.SEED].shape) if self.manifest.seed else None
 
     def explain(
         self,
@@ -157,14 +169,16 @@ class Session:
             array: in the shape of the explained input.
             target: an index into the explained output, one for all or one for each image; None:
                 the predicted class.
-            seed: a cotangent in the shape of the explained output, for a model with ``fg_seed``.
-            feeds: further inputs by name: the model's own, or ``fg_bias/<site>``.
+            seed: a cotangent in the shape of the explained output, for a model with ``fg_seed``;
+                one row may stand for all images.
+            feeds: further inputs by name: the model's own, or ``fg_bias/<site>``. Of an input with
+                a row for every image, one row may stand for all.
 
         Raises:
             InputError: an array, target or feed that does not fit the model.
         """
         images = self._images(array)
-        fed = dict(feeds or {})
+        fed = self._fed(feeds or {}, len(images))
         if self.manifest.seed:
             if seed is None:
                 raise InputError(
@@ -172,7 +186,7 @@ class Session:
                     "the model was instrumented with --seed and got none",
                     "give a cotangent in the shape of the explained output",
                 )
-            fed[manifest.SEED] = np.asarray(seed, dtype=_DTYPES[self._inputs[manifest.SEED].type])
+            fed[manifest.SEED] = self._fitted(manifest.SEED, np.asarray(seed), len(images))
         elif seed is not None:
             raise InputError(
                 "no-seed-input", "the model takes no seed", "instrument it again with --seed"
@@ -195,7 +209,7 @@ class Session:
                 "give the target as a number",
             )
         images = self._images(array)
-        (ranked,) = self._batches(images, dict(feeds or {}), [name])
+        (ranked,) = self._batches(images, self._fed(feeds or {}, len(images)), [name])
         return np.asarray(ranked).reshape(len(images), -1)
 
     def _images(self, array: npt.ArrayLike) -> Array:
@@ -214,6 +228,48 @@ class Session:
                 "preprocess the images as the model wants them",
             )
         return images
+
+    def _fed(self, feeds: Mapping[str, npt.ArrayLike], count: int) -> dict[str, Array]:
+        return {name: self._fitted(name, np.asarray(value), count) for name, value in feeds.items()}
+
+    def _fitted(self, name: str, value: Array, count: int) -> Array:
+        """A further input in its own type, with a row for every image if it has such."""
+        declared = self._inputs.get(name)
+        if declared is None:
+            raise InputError(
+                "no-such-input",
+                f"the model has no input `{name}`",
+                f"its inputs: {', '.join(value.name for value in self._session.get_inputs())}",
+            )
+        dtype = _FED.get(declared.type)
+        if dtype is not None:
+            if not np.can_cast(value.dtype, dtype, "same_kind"):
+                raise InputError(
+                    "wrong-type",
+                    f"`{name}` is to be fed {np.dtype(dtype)}, not {value.dtype}",
+                    "convert the array",
+                )
+            value = value.astype(dtype, copy=False)
+        if not self._is_per_image(name):
+            return value
+        if value.ndim == len(declared.shape) - 1:
+            value = value[None]
+        if value.ndim == 0 or len(value) not in (1, count):
+            raise InputError(
+                "wrong-shape",
+                f"`{name}` of shape {list(value.shape)} does not fit {count} images: "
+                f"it takes {list(declared.shape)}",
+                "give one row for all images, or one for each",
+            )
+        return np.repeat(value, count, axis=0) if len(value) != count else value
+
+    def _is_per_image(self, name: str) -> bool:
+        """Whether the first dimension of an input is the batch."""
+        if name in (manifest.TARGET, manifest.SEED):
+            return True
+        shape = self._inputs[name].shape
+        own = not name.startswith(manifest.BIAS) and bool(shape)
+        return own and shape[0] == self.input_shape[0]
 
     def _targets(self, target: int | Sequence[int] | Array | None, count: int) -> Array:
         targets = np.atleast_1d(
@@ -250,16 +306,15 @@ class Session:
                 f"the model takes batches of {fixed}, not {len(images)}",
                 "export it with a dynamic batch",
             )
-        per_image = {manifest.TARGET, manifest.SEED}
         rows = [
             self._call(
                 images[i : i + 1],
-                {k: v[i : i + 1] if k in per_image else v for k, v in feeds.items()},
+                {k: v[i : i + 1] if self._is_per_image(k) else v for k, v in feeds.items()},
                 outputs,
             )
             for i in range(len(images))
         ]
-        return [np.concatenate(column) for column in zip(*rows, strict=True)]
+        return [_joined(column) for column in zip(*rows, strict=True)]
 
     def _call(
         self, images: Array, feeds: dict[str, Array], outputs: list[str] | None
@@ -298,6 +353,12 @@ class Session:
             outputs=MappingProxyType(found),
             manifest=self.manifest,
         )
+
+
+def _joined(column: Sequence[Array]) -> Array:
+    """What single images gave, with the batch first, be it a dimension of theirs or not."""
+    batched = column[0].ndim > 0 and len(column[0]) == 1
+    return np.concatenate(column) if batched else np.stack(column)
 
 
 def _take(found: dict[str, Array], prefix: str, *, squeeze: bool) -> Mapping[str, Array]:
