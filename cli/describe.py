@@ -55,6 +55,13 @@ def sites_text(sites: Sequence[Site]) -> str:
     return f"{len(sites)}: {kinds} ({sum(site.spatial for site in sites)} in the map)"
 
 
+def grid_text(site: Site) -> str:
+    """Whether a site is in the map, and of tokens the grid that they come from."""
+    if not site.spatial:
+        return "no"
+    return f"yes, {' x '.join(map(str, site.grid))} tokens" if site.grid else "yes"
+
+
 def promotion_text(manifest: Manifest) -> str:
     """Whether biases can be fed."""
     if manifest.frozen_biases:

@@ -5,34 +5,41 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import fg_onnx
-from fg_onnx.errors import InputError, UnsupportedModelError, printable
+from fg_onnx.errors import InputError, printable
 
 from .console import CHECK_FAILED, counted, faint, note, say, say_json, strong
-from .describe import inputs_of
 from .labels import read_labels, require_count
-from .options import JsonOption, LabelsOption, ModelArgument, PreprocessOption, PsiOption
+from .options import (
+    InputOption,
+    JsonOption,
+    LabelsOption,
+    ModelArgument,
+    OutputOption,
+    PreprocessOption,
+    PsiOption,
+)
 
 if TYPE_CHECKING:
-    import onnx
+    from fg_onnx import Attribution, Manifest, Preprocessing, Session
+    from fg_onnx.session import Array
 
-    from fg_onnx import Manifest, Preprocessing, Session
-    from fg_onnx.images import Prepared
-    from fg_onnx.manifest import Emit
-
+    from .given import Feeds, Sample
+    from .regions import Region
     from .results import Explanation, Folder
-    from .targets import Target
+    from .targets import Indices, Target
 
-_BATCH = 8  # images at once: enough to keep two cores busy, little enough for any memory
 _FEW = 4  # images that need no progress bar
 
 
@@ -40,16 +47,42 @@ def explain(
     model: ModelArgument,
     images: Annotated[
         list[str],
-        typer.Argument(metavar="IMAGE", show_default=False, help="Files, folders or globs."),
+        typer.Argument(
+            metavar="IMAGE",
+            show_default=False,
+            help="Files, folders or globs; .npy arrays are fed as they are.",
+        ),
     ],
     out: Annotated[
         Path, typer.Option("-o", "--out", metavar="DIR", help="Where the results are written.")
     ] = Path("explanations"),
     target: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             metavar="N|LABEL|topK",
-            help="A class by number or label, or the best K. Default: the predicted class.",
+            show_default=False,
+            help="A class by number or label, or the best K; may be repeated. Default: the "
+            "predicted class. Of a dense output: a score by its flat index, or the largest of a "
+            "label.",
+        ),
+    ] = None,
+    region: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MASK|all|predicted",
+            help="Of a segmentation: explain a class's scores summed over what is not black in "
+            "MASK, everywhere, or where the class wins.",
+        ),
+    ] = None,
+    input_: InputOption = None,
+    output: OutputOption = None,
+    feed: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FILE",
+            show_default=False,
+            help="A further input: a .npy array or an image, one row for all or one for each; may "
+            "be repeated.",
         ),
     ] = None,
     json_: JsonOption = False,
@@ -74,98 +107,39 @@ def explain(
     read before anything is written: one that cannot be read stops it all. Exit code 1 if the
     contributions of any image do not add up to its score.
     """
+    from .given import Feeds, find_samples, is_array, parse_feeds, read_samples
+    from .opening import Wanted, open_model, require_feeds
+    from .regions import read_region
     from .results import Folder, to_document
     from .targets import parse_target
 
-    paths = fg_onnx.find_images(images)
     names = read_labels(labels) if labels else None
-    session = open_model(model, psi, layers, tuple(names) if names else None)
+    where = read_region(region) if region is not None else None
+    named = parse_feeds(feed or ())
+    wanted = Wanted(psi, input_, output, layers, where is not None, tuple(names) if names else None)
+    session = open_model(model, wanted)
     manifest = session.manifest
+    require_feeds(model, session, named)
+    paths = find_samples(images, session)
     if names is not None and labels is not None:
-        require_count(names, manifest.scores, labels)
+        require_count(names, manifest, labels)
     names = names or manifest.labels
-    aim = parse_target(target, names, manifest.scores)
-    steps = preprocessing_for(model, manifest, preprocess)
-    for path in paths:
-        _prepared(path, steps, session)
+    texts: Sequence[str | None] = target or [None]
+    aims = [parse_target(text, names, manifest, region=where is not None) for text in texts]
+    needs_steps = not all(map(is_array, [*paths, *named.values()]))
+    steps = preprocessing_for(model, manifest, preprocess) if needs_steps else None
+    feeds = Feeds(named, session, steps)
+    feeds.require_count(sum(1 for _ in read_samples(paths, session, steps)))
+    task = Task(session, steps, aims, where, feeds)
     folder = Folder(out, paths, signed=manifest.psi == "signed")
-    explanations = list(_explained(session, steps, paths, aim, folder, names, layers))
-    document = to_document(str(model), explanations)
+    explanations = list(_explained(task, paths, folder, names, layers))
+    document = to_document(str(model), manifest, explanations)
     written = folder.finish(document)
     if json_:
         say_json(document)
     else:
         _print(explanations, written)
     _certify(explanations, session.tolerance if tolerance is None else tolerance)
-
-
-# --- the model ----------------------------------------------------------------------------------
-
-
-def open_model(
-    model: Path, psi: str | None, layers: bool, labels: tuple[str, ...] | None
-) -> Session:
-    """The model, ready to explain; a plain one is instrumented first.
-
-    Raises:
-        ModelError: it cannot be read.
-        UnsupportedModelError: it cannot be instrumented, or was so without what is needed here.
-    """
-    from fg_onnx import manifest
-    from fg_onnx.model import read
-
-    proto = read(model).proto
-    held = manifest.find(proto)
-    if held is not None:
-        _require(model, held, psi, layers)
-        session = fg_onnx.Session(model)
-    else:
-        emit: list[Emit] = ["saliency", "contributions"]
-        if layers:
-            emit.append("layer-maps")
-        session = fg_onnx.Session(
-            fg_onnx.instrument(str(model), psi=psi or "reference", emit=emit, labels=labels)
-        )
-    _require_image_alone(model, proto, session.manifest)
-    return session
-
-
-def _require_image_alone(model: Path, proto: onnx.ModelProto, manifest: Manifest) -> None:
-    others = [v.name for v in inputs_of(proto) if v.name != manifest.input]
-    if others:
-        raise UnsupportedModelError(
-            "more-inputs",
-            f"`{model}` is to be fed more than an image: {', '.join(others)}",
-            "use the library, fg_onnx.Session(...).explain(array, feeds={...})",
-        )
-
-
-def _require(model: Path, manifest: Manifest, psi: str | None, layers: bool) -> None:
-    if psi is not None:
-        raise UnsupportedModelError(
-            "psi-in-graph",
-            f"--psi cannot be chosen any more: `{model}` is instrumented with {manifest.psi}",
-            f"give the source model, or run `fg-onnx instrument SOURCE --psi {psi}`",
-        )
-    if manifest.seed:
-        raise UnsupportedModelError(
-            "seeded",
-            f"`{model}` is instrumented with --seed, and takes a cotangent in place of a class",
-            "run `fg-onnx instrument SOURCE` without --seed, or use fg_onnx.Session.explain(seed=)",
-        )
-    wanted = ["saliency", "contributions", *(["layer-maps"] if layers else [])]
-    missing = [name for name in wanted if name not in manifest.emits]
-    if missing:
-        without = {
-            "saliency": "the map",
-            "contributions": "contributions, so that its completeness cannot be certified",
-            "layer-maps": "layer maps",
-        }
-        raise UnsupportedModelError(
-            "not-emitted",
-            f"`{model}` is instrumented without {without[missing[-1]]}",
-            f"run `fg-onnx instrument SOURCE --emit {','.join(wanted)}`, or give the source model",
-        )
 
 
 def preprocessing_for(model: Path, manifest: Manifest, chosen: str | None) -> Preprocessing:
@@ -187,56 +161,96 @@ def preprocessing_for(model: Path, manifest: Manifest, chosen: str | None) -> Pr
     return Preprocessing.from_dict(manifest.preprocessing)
 
 
-# --- the images ---------------------------------------------------------------------------------
+# --- the explanations ---------------------------------------------------------------------------
 
 
-def _prepared(path: Path, steps: Preprocessing, session: Session) -> Prepared:
-    return fg_onnx.prepare(
-        fg_onnx.read_image(path), steps, session.input_shape, session.manifest.layout
-    )
+@dataclass(frozen=True)
+class Task:
+    """What is explained of every sample.
 
+    Attributes:
+        session: the model.
+        steps: how images are prepared, None where there are none.
+        aims: the targets.
+        region: over which a class's scores are summed, or None.
+        feeds: further inputs.
+    """
 
-def _batches(
-    paths: Sequence[Path], steps: Preprocessing, session: Session
-) -> Iterator[list[tuple[Path, Prepared]]]:
-    """Neighbouring images of one size, some at once."""
-    pairs = ((path, _prepared(path, steps, session)) for path in paths)
-    for _, equals in itertools.groupby(pairs, key=lambda pair: pair[1].array.shape):
-        while batch := list(itertools.islice(equals, _BATCH)):
-            yield batch
+    session: Session
+    steps: Preprocessing | None
+    aims: Sequence[Target]
+    region: Region | None
+    feeds: Feeds
+
+    def explain(self, batch: Sequence[Sample]) -> list[tuple[Attribution, Indices]]:
+        """The attributions of a batch, each with the target of every sample."""
+        import numpy as np
+
+        array = np.concatenate([sample.array for sample in batch])
+        fed = self.feeds.of(batch)
+        if self.region is not None:
+            return self._explain_region(batch, array, fed, self.region)
+        class_axis = self.session.manifest.class_axis
+        scores = functools.cache(lambda: self.session.dense_scores(array, fed))
+        found = []
+        for aim in self.aims:
+            for indices in aim.of(len(batch), scores, class_axis):
+                attribution = self.session.explain(array, indices, feeds=fed)
+                assert attribution.targets is not None
+                found.append((attribution, attribution.targets))
+        return found
+
+    def _explain_region(
+        self, batch: Sequence[Sample], array: Array, fed: dict[str, Array], region: Region
+    ) -> list[tuple[Attribution, Indices]]:
+        scores = functools.cache(lambda: self.session.dense_scores(array, fed))
+        size = region.size(self.session.manifest, scores)
+        weights = region.weights(self.session, batch, self.steps, size)
+        found = []
+        for aim in self.aims:
+            for classes in aim.of(len(batch), lambda: region.sums(self.session, scores(), weights)):
+                seed = region.seed(self.session, scores, weights, classes)
+                found.append((self.session.explain(array, seed=seed, feeds=fed), classes))
+        return found
 
 
 def _explained(
-    session: Session,
-    steps: Preprocessing,
+    task: Task,
     paths: Sequence[Path],
-    aim: Target,
     folder: Folder,
     labels: Sequence[str] | None,
     layers: bool,
 ) -> Iterator[Explanation]:
-    import numpy as np
+    from .given import batches, read_samples
 
+    manifest = task.session.manifest
+    region = task.region.text if task.region else None
     shown = len(paths) > _FEW and sys.stderr.isatty()
     progress = typer.progressbar(length=len(paths), label="explaining", file=sys.stderr)
     with progress if shown else nullcontext() as bar:
-        for batch in _batches(paths, steps, session):
-            array = np.concatenate([prepared.array for _, prepared in batch])
-            found = [session.explain(array, indices) for indices in aim.of(session, array)]
-            for row, (path, prepared) in enumerate(batch):
-                for attribution in found:
-                    assert attribution.targets is not None
-                    label = labels[int(attribution.targets[row])] if labels else None
-                    yield folder.write(path, prepared.view, attribution, row, label, layers=layers)
+        for batch in batches(read_samples(paths, task.session, task.steps)):
+            found = task.explain(batch)
+            for row, sample in enumerate(batch):
+                done = set()
+                for attribution, targets in found:
+                    index = int(targets[row])
+                    if index in done:
+                        continue  # two ways to name one target
+                    done.add(index)
+                    kind = index if region else manifest.class_of(index)
+                    label = labels[kind] if labels else None
+                    yield folder.write(
+                        sample, attribution, row, index, label, layers=layers, region=region
+                    )
             if bar is not None:
-                bar.update(len(batch))
+                bar.update(sum(sample.row in (None, 0) for sample in batch))
 
 
 # --- what is said -------------------------------------------------------------------------------
 
 
 def _print(explanations: Sequence[Explanation], document: Path) -> None:
-    for image, group in itertools.groupby(explanations, key=lambda e: e.image):
+    for image, group in itertools.groupby(explanations, key=_source_text):
         say(strong(image))
         for found in group:
             say(
@@ -246,16 +260,23 @@ def _print(explanations: Sequence[Explanation], document: Path) -> None:
     say(f"{counted(len(explanations), 'explanation')} listed in {printable(str(document))}")
 
 
+def _source_text(found: Explanation) -> str:
+    name = printable(found.image)
+    return name if found.row is None else f"{name} [{found.row}]"
+
+
 def _class_text(found: Explanation) -> str:
-    if found.label is None:
-        return f"class {found.target}"
-    return f"{printable(found.label)} ({found.target})"
+    label = None if found.label is None else printable(found.label)
+    name = f"class {found.target}" if label is None else f"{label} ({found.target})"
+    if found.region is not None:
+        return f"{name} over {printable(found.region)}"
+    return name if found.place is None else f"{name} at {list(found.place)}"
 
 
 def _files_text(found: Explanation) -> str:
     """The first name in full, of the others the ending."""
     first, *others = found.files.values()
-    start = first.removesuffix("overlay.png").removesuffix(".")
+    start = found.files["array"].removesuffix(".npy")
     return ", ".join([first, *(other.removeprefix(start) for other in others)])
 
 
@@ -264,7 +285,7 @@ def _certify(explanations: Sequence[Explanation], tolerance: float) -> None:
     failed = [found for found in explanations if not found.complete(tolerance)]
     for found in failed:
         note(
-            f"not complete: `{printable(found.image)}`, {_class_text(found)}: the contributions do "
+            f"not complete: `{_source_text(found)}`, {_class_text(found)}: the contributions do "
             f"not add up to the score; residual {found.residual:.1e}, tolerance {tolerance:g}"
         )
     if failed:

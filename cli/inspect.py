@@ -15,7 +15,7 @@ from fg_onnx.errors import ModelError, UnsupportedModelError
 
 from . import describe
 from .console import CHECK_FAILED, fields, say, say_json, strong, table
-from .options import JsonOption, ModelArgument
+from .options import InputOption, JsonOption, ModelArgument, OutputOption
 
 if TYPE_CHECKING:
     from fg_onnx.manifest import Manifest, Site
@@ -31,6 +31,7 @@ class Inspection:
 
     Attributes:
         source: the model as it was read.
+        input: name of the explained input, None where none could be chosen.
         explained: name of the explained tensor and the reason, None where none could be chosen.
         sites: in topological order.
         unsupported: what stands in the way; empty: nothing does.
@@ -38,13 +39,19 @@ class Inspection:
     """
 
     source: Source
+    input: str | None
     explained: tuple[str, str] | None
     sites: tuple[Site, ...]
     unsupported: tuple[Unsupported, ...]
     manifest: Manifest | None = None
 
 
-def inspect(model: ModelArgument, json_: JsonOption = False) -> None:
+def inspect(
+    model: ModelArgument,
+    json_: JsonOption = False,
+    input_: InputOption = None,
+    output: OutputOption = None,
+) -> None:
     """Show what instrumenting MODEL would do; write nothing.
 
     Of a model that is instrumented already, its manifest is shown. Exit code 1 if MODEL cannot be
@@ -52,7 +59,7 @@ def inspect(model: ModelArgument, json_: JsonOption = False) -> None:
     """
     from fg_onnx.model import read
 
-    found = look(read(model))
+    found = look(read(model), input_, output)
     if json_:
         say_json(to_document(found))
     else:
@@ -61,28 +68,30 @@ def inspect(model: ModelArgument, json_: JsonOption = False) -> None:
         raise typer.Exit(CHECK_FAILED)
 
 
-def look(source: Source) -> Inspection:
+def look(source: Source, input_: str | None = None, output: str | None = None) -> Inspection:
     """Plan, and carry the plan out in memory: some refusals depend on shapes known only then."""
     import fg_onnx
     from fg_onnx import manifest, plan
 
     held = manifest.find(source.proto)
     if held is not None:
-        return Inspection(source, (held.output, held.output_reason), held.sites, (), held)
+        explained = (held.output, held.output_reason)
+        return Inspection(source, held.input, explained, held.sites, (), held)
     try:
-        planned = plan.make_plan(source)
+        planned = plan.make_plan(source, input=input_, output=output)
     except (ModelError, UnsupportedModelError) as error:
-        return Inspection(source, None, (), (plan.describe_failure(error),))
+        return Inspection(source, None, None, (), (plan.describe_failure(error),))
     explained = (planned.y.name, planned.reason)
     sites = tuple(bound.site for bound in planned.sites)
     unsupported = planned.unsupported
     if not unsupported:
         try:
             # its list is the shorter one: sites that no cotangent reaches are left out
-            sites = fg_onnx.instrument(source.proto).manifest.sites
+            made = fg_onnx.instrument(source.proto, input=input_, output=output)
+            sites = made.manifest.sites
         except UnsupportedModelError as error:
             unsupported = (plan.describe_failure(error),)
-    return Inspection(source, explained, sites, unsupported)
+    return Inspection(source, planned.x.name, explained, sites, unsupported)
 
 
 def to_document(found: Inspection) -> dict[str, Any]:
@@ -91,6 +100,7 @@ def to_document(found: Inspection) -> dict[str, Any]:
     document = {
         "schema_version": SCHEMA_VERSION,
         "instrumentable": not found.unsupported,
+        "explained_input": found.input,
         "explained_output": explained,
         "sites": [
             {
@@ -99,6 +109,9 @@ def to_document(found: Inspection) -> dict[str, Any]:
                 "op": site.op,
                 "shape": site.shape,
                 "spatial": site.spatial,
+                "channel_axis": site.channel_axis,
+                "spatial_axes": site.spatial_axes,
+                "grid": site.grid,
             }
             for site in found.sites
         ],
@@ -121,7 +134,9 @@ def _print(found: Inspection) -> None:
     values = [("input", describe.value_text(value)) for value in describe.inputs_of(proto)]
     values += [("output", describe.value_text(value)) for value in describe.own_outputs(proto)]
     rows = [("model", f"{found.source.name}  (opset {opset_of(proto)})")]
-    rows += _merged(values)
+    rows += values
+    if found.input and len(describe.inputs_of(proto)) > 1:
+        rows.append(("explained", f"the input {found.input}"))
     if found.explained:
         rows.append(("explained", "{}  ({})".format(*found.explained)))
     if found.manifest is None:
@@ -130,7 +145,7 @@ def _print(found: Inspection) -> None:
         rows += _manifest_rows(found.manifest)
     if found.explained and not found.unsupported:  # else they are not all known
         rows.append(("sites", describe.sites_text(found.sites)))
-    fields([*rows, ("verdict", _verdict(found))])
+    fields(_merged([*rows, ("verdict", _verdict(found))]))
     if found.sites:
         say()
         _print_sites(found.sites)
@@ -170,7 +185,7 @@ def _print_sites(sites: Sequence[Site]) -> None:
     table(
         ("site", "kind", "operator", "shape", "in the map"),
         [
-            (s.name, s.kind, s.op, describe.shape_text(s.shape), "yes" if s.spatial else "no")
+            (s.name, s.kind, s.op, describe.shape_text(s.shape), describe.grid_text(s))
             for s in sites
         ],
     )

@@ -16,7 +16,15 @@ from fg_onnx.errors import OutputError
 from . import describe
 from .console import fields, in_units
 from .labels import read_labels, require_count
-from .options import EmitOption, LabelsOption, ModelArgument, PreprocessOption, PsiOption
+from .options import (
+    EmitOption,
+    InputOption,
+    LabelsOption,
+    ModelArgument,
+    OutputOption,
+    PreprocessOption,
+    PsiOption,
+)
 
 if TYPE_CHECKING:
     from fg_onnx import Instrumented
@@ -29,10 +37,8 @@ def instrument(
         Path | None,
         typer.Option("-o", "--out", metavar="OUT", help="Default: MODEL.fg.onnx beside MODEL."),
     ] = None,
-    output: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="The explained tensor. Default: the logits."),
-    ] = None,
+    input_: InputOption = None,
+    output: OutputOption = None,
     psi: PsiOption = None,
     emit: EmitOption = "saliency,contributions",
     freeze_biases: Annotated[
@@ -68,6 +74,7 @@ def instrument(
     names = read_labels(labels) if labels else None
     instrumented = fg_onnx.instrument(
         str(model),
+        input=input_,
         output=output,
         psi=psi or "reference",
         emit=cast("tuple[Emit, ...]", tuple(name.strip() for name in emit.split(","))),
@@ -79,7 +86,7 @@ def instrument(
         labels=names,
     )
     if names is not None and labels is not None:
-        require_count(names, instrumented.manifest.scores, labels)
+        require_count(names, instrumented.manifest, labels)
     instrumented.save(place)
     _print(model, place, instrumented)
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fg_onnx.errors import InputError
+
+if TYPE_CHECKING:
+    from fg_onnx import Manifest
 
 _MOST_LISTED = 8
 
@@ -35,16 +39,17 @@ def read_labels(path: Path) -> tuple[str, ...]:
     return labels
 
 
-def require_count(labels: Sequence[str], scores: int | None, path: Path) -> None:
-    """Fail where there is not one label for every score.
+def require_count(labels: Sequence[str], manifest: Manifest, path: Path) -> None:
+    """Fail where there is not one label for every class.
 
     Raises:
         InputError: ``bad-labels``.
     """
-    if scores is not None and len(labels) != scores:
+    if manifest.classes is not None and len(labels) != manifest.classes:
+        counted = "classes" if manifest.dense else "scores"
         raise InputError(
             "bad-labels",
-            f"`{path}` holds {len(labels)} labels, and the model has {scores} scores",
+            f"`{path}` holds {len(labels)} labels, and the model has {manifest.classes} {counted}",
             "give one label for every score, one a line",
         )
 

@@ -37,6 +37,14 @@ PreprocessOption: TypeAlias = Annotated[
         "or a YAML or JSON file.",
     ),
 ]
+InputOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--input", metavar="NAME", help="The explained input. Default: the first image."),
+]
+OutputOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--output", metavar="NAME", help="The explained tensor. Default: the logits."),
+]
 LabelsOption: TypeAlias = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Class names, one a line, the first for index 0."),

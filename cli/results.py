@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fg_onnx import Attribution, render
+from fg_onnx import Attribution, Manifest, render
 from fg_onnx.files import replacing
 from fg_onnx.images import Image
 
 from .console import to_json
+from .given import Sample
 
 SCHEMA_VERSION = 1
 DOCUMENT = "explanations.json"
@@ -30,12 +33,16 @@ class Explanation:
 
     Attributes:
         image: the path as it was found.
-        target: index of the explained class.
-        label: its name, None where that is not known.
+        target: index of the explained score; over a region, of the class.
+        label: the class's name, None where that is not known.
         score: the explained scalar.
         residual: of completeness; 0 is complete.
         contributions: of the input and of every site.
-        files: what was written: overlay, map, array and, on request, layers.
+        files: what was written: the array, for an image and a flat map pictures too, and on request
+            the layers.
+        row: of an array that holds several samples, else None.
+        place: of a dense output: the target's position among an image's scores, else None.
+        region: over which the class's scores are summed, else None.
     """
 
     image: str
@@ -45,6 +52,9 @@ class Explanation:
     residual: float
     contributions: Mapping[str, float]
     files: Mapping[str, str]
+    row: int | None = None
+    place: tuple[int, ...] | None = None
+    region: str | None = None
 
     def complete(self, tolerance: float) -> bool:
         """Whether the contributions add up to the score; a NaN does not."""
@@ -55,11 +65,19 @@ class Explanation:
         return {**vars(self), "contributions": {**self.contributions}, "files": {**self.files}}
 
 
-def to_document(model: str, explanations: Sequence[Explanation]) -> dict[str, Any]:
-    """The JSON document."""
+def to_document(
+    model: str, manifest: Manifest, explanations: Sequence[Explanation]
+) -> dict[str, Any]:
+    """The JSON document; a site that is not spatial counts, but is not in the map."""
     return {
         "schema_version": SCHEMA_VERSION,
         "model": model,
+        "input": manifest.input,
+        "output": manifest.output,
+        "sites": [
+            {"name": site.name, "kind": site.kind, "op": site.op, "spatial": site.spatial}
+            for site in manifest.sites
+        ],
         "explanations": [explanation.to_dict() for explanation in explanations],
     }
 
@@ -78,47 +96,43 @@ class Folder:
 
     def write(
         self,
-        image: Path,
-        view: Image,
+        sample: Sample,
         found: Attribution,
         row: int,
+        target: int,
         label: str | None,
         *,
         layers: bool,
+        region: str | None = None,
     ) -> Explanation:
-        """Write the files of one image and target: row ``row`` of ``found``.
+        """Write the files of one sample and target: row ``row`` of ``found``.
 
         Raises:
             OutputError: the folder cannot be written.
         """
-        assert found.targets is not None
         assert found.residual is not None
         assert found.saliency is not None
-        target, saliency = int(found.targets[row]), found.saliency[row]
-        stem = f"{self._names[image]}.{target}"
-        seen = _enlarged(view)
-        files = {
-            "overlay": self._path / f"{stem}.overlay.png",
-            "map": self._path / f"{stem}.map.png",
-            "array": self._path / f"{stem}.npy",
+        name = self._names[sample.path]
+        stem = f"{name}.{target}" if sample.row is None else f"{name}.{sample.row}.{target}"
+        written = {
+            **self._write_pictures(stem, sample, found.saliency[row]),
+            "array": self._write_array(stem, found.saliency[row]),
         }
-        self._write_array(files["array"], saliency)
-        size = (seen.shape[0], seen.shape[1])
-        render.write_png(files["overlay"], render.overlay(seen, saliency, signed=self._signed))
-        render.write_png(files["map"], render.heat_map(saliency, self._signed, size=size))
         if layers:
-            files["layers"] = self._path / f"{stem}.layers.png"
-            maps = [(name, maps[row]) for name, maps in found.layer_maps.items()]
-            grid = render.layer_grid(seen, saliency, maps, signed=self._signed)
-            render.write_png(files["layers"], grid)
+            maps = {name: maps[row] for name, maps in found.layer_maps.items()}
+            written["layers"] = self._write_layers(stem, sample, found.saliency[row], maps)
+        held = found.manifest
         return Explanation(
-            image=str(image),
+            image=str(sample.path),
             target=target,
             label=label,
             score=float(found.scores[row]),
             residual=float(found.residual[row]),
             contributions=found.named_contributions(row),
-            files={kind: str(path) for kind, path in files.items()},
+            files={kind: str(path) for kind, path in written.items()},
+            row=sample.row,
+            place=held.place(target) if held.dense and region is None else None,
+            region=region,
         )
 
     def finish(self, document: Mapping[str, Any]) -> Path:
@@ -132,13 +146,52 @@ class Folder:
             temporary.write_text(to_json(dict(document)) + "\n", encoding="utf-8")
         return path
 
-    def _write_array(self, path: Path, saliency: Array) -> None:
-        with replacing(path) as temporary:
-            if not self._started:
-                (self._path / DOCUMENT).unlink(missing_ok=True)
-                self._started = True
-            with temporary.open("wb") as file:
-                np.save(file, saliency.astype(np.float32))
+    def _write_pictures(self, stem: str, sample: Sample, saliency: Array) -> dict[str, Path]:
+        """The overlay where there is a picture to lay it over, and the map where it is flat."""
+        if saliency.ndim != 2:
+            return {}
+        files = {"map": self._place(f"{stem}.map.png")}
+        if sample.view is None:
+            render.write_png(files["map"], render.heat_map(saliency, self._signed))
+            return files
+        seen = _enlarged(sample.view)
+        files = {"overlay": self._place(f"{stem}.overlay.png"), **files}
+        size = (seen.shape[0], seen.shape[1])
+        render.write_png(files["overlay"], render.overlay(seen, saliency, signed=self._signed))
+        render.write_png(files["map"], render.heat_map(saliency, self._signed, size=size))
+        return files
+
+    def _write_array(self, stem: str, saliency: Array) -> Path:
+        path = self._place(f"{stem}.npy")
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.save(file, saliency.astype(np.float32))
+        return path
+
+    def _write_layers(
+        self, stem: str, sample: Sample, saliency: Array, maps: Mapping[str, Array]
+    ) -> Path:
+        """A picture of some layers, or without a picture to see them on, the arrays of all."""
+        if sample.view is None:
+            path = self._place(f"{stem}.layers.npz")
+            with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+                # as numpy.savez does, which takes no name for a layer that it has itself
+                for name, array in maps.items():
+                    with archive.open(f"{name}.npy", "w") as file:
+                        np.save(file, array.astype(np.float32))
+            return path
+        path = self._place(f"{stem}.layers.png")
+        seen = _enlarged(sample.view)
+        grid = render.layer_grid(seen, saliency, list(maps.items()), signed=self._signed)
+        render.write_png(path, grid)
+        return path
+
+    def _place(self, name: str) -> Path:
+        """Where a file goes; an earlier run's document is gone before the first one is written."""
+        if not self._started:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                (self._path / DOCUMENT).unlink()
+            self._started = True
+        return self._path / name
 
 
 def _unique_stems(images: Sequence[Path]) -> Iterator[str]:

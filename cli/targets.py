@@ -3,55 +3,82 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fg_onnx import Session
 from fg_onnx.errors import InputError
-from fg_onnx.manifest import PREDICTED
+from fg_onnx.manifest import PREDICTED, Manifest
 
 from .labels import find_label
+
+if TYPE_CHECKING:
+    Scores = Callable[[], npt.NDArray[Any]]
 
 Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Target:
-    """One class for all images, or the best of each.
+    """One score for all images, the best of a class in each, or the best of all in each.
 
     Attributes:
-        index: of the class; -1: the predicted one.
-        best: how many of the best classes in its place; 0: none.
+        index: of the score; -1: the predicted one.
+        best: how many of the best scores in its place; 0: none.
+        of_class: the largest score of this class in its place, for dense outputs.
     """
 
     index: int = PREDICTED
     best: int = 0
+    of_class: int | None = None
 
-    def of(self, session: Session, images: npt.NDArray[Any]) -> list[Indices]:
-        """The indices to explain, [N] for every explanation of the N images."""
+    def of(self, count: int, scores: Scores, class_axis: int | None = None) -> list[Indices]:
+        """The indices to explain, [N] for every explanation of the N images.
+
+        Args:
+            count: N.
+            scores: gives what ranks them, [N, *scores]; called only if that is needed.
+            class_axis: among the scores of an image.
+        """
+        if self.of_class is not None:
+            assert class_axis is not None
+            found = scores()
+            own = np.arange(found.shape[1 + class_axis]) == self.of_class
+            own = own.reshape(-1, *[1] * (found.ndim - 2 - class_axis))
+            others_out = np.where(own, found, -np.inf).reshape(count, -1)
+            return [others_out.argmax(axis=1)]
         if not self.best:
-            return [np.full(len(images), self.index, dtype=np.int64)]
-        order = np.argsort(-session.scores(images), axis=1, kind="stable")
+            return [np.full(count, self.index, dtype=np.int64)]
+        order = np.argsort(-scores().reshape(count, -1), axis=1, kind="stable")
         return list(order[:, : self.best].T)
 
 
-def parse_target(text: str | None, labels: Sequence[str] | None, scores: int | None) -> Target:
+def parse_target(
+    text: str | None, labels: Sequence[str] | None, manifest: Manifest, *, region: bool = False
+) -> Target:
     """What ``--target`` says: ``7``, ``top3``, or a label.
+
+    Over a region numbers count classes, else scores: a dense output has many of each class, and a
+    label stands for the largest.
 
     Raises:
         InputError: ``target-range``, ``unknown-label`` or ``ambiguous-label``.
     """
     if text is None:
-        return Target()
+        return Target(best=1) if region else Target()
+    count = manifest.classes if region else manifest.scores
     if re.fullmatch(r"[+-]?\d+", text):
-        return _in_range(Target(index=int(text)), text, scores)
+        target = Target(index=int(text))
+        if region and target.index == PREDICTED:
+            target = Target(best=1)
+        return _in_range(target, text, count)
     if match := re.fullmatch(r"top(\d+)", text, re.IGNORECASE):
-        return _in_range(Target(best=int(match[1])), text, scores, none=match[1].strip("0") == "")
-    return Target(index=find_label(text, labels))
+        return _in_range(Target(best=int(match[1])), text, count, none=match[1].strip("0") == "")
+    found = find_label(text, labels)
+    return Target(of_class=found) if manifest.dense and not region else Target(index=found)
 
 
 def _in_range(target: Target, text: str, scores: int | None, *, none: bool = False) -> Target:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fg_onnx.instrumentation import Instrumented, instrument
     from fg_onnx.manifest import Manifest, Site
     from fg_onnx.preprocess import Preprocessing, load_preprocessing
+    from fg_onnx.regions import region_seed
     from fg_onnx.session import Attribution, Session
 
 # Imported when first asked for: `import fg_onnx` alone loads neither onnx nor OpenCV.
@@ -36,6 +37,7 @@ _HOMES = {
     "load_preprocessing": "preprocess",
     "prepare": "images",
     "read_image": "images",
+    "region_seed": "regions",
 }
 
 __all__ = [
@@ -52,6 +54,7 @@ __all__ = [
     "load_preprocessing",
     "prepare",
     "read_image",
+    "region_seed",
 ]
 
 

@@ -43,10 +43,12 @@ Shape = Sequence[int | str | None]
 # --- finding ------------------------------------------------------------------------------------
 
 
-def find_images(patterns: Sequence[str | Path]) -> list[Path]:
+def find_images(
+    patterns: Sequence[str | Path], suffixes: Sequence[str] = IMAGE_SUFFIXES
+) -> list[Path]:
     """The image files that files, folders and globs name, in that order, each once.
 
-    A file is taken as it is. A folder gives its own files with an image's suffix, sorted by name;
+    A file is taken as it is. A folder gives its own files with one of the suffixes, sorted by name;
     its subfolders are left alone. A glob (``**`` included) gives the files that match, sorted.
 
     Raises:
@@ -56,18 +58,18 @@ def find_images(patterns: Sequence[str | Path]) -> list[Path]:
         raise InputError("no-such-image", "no image was named", "name files, folders or globs")
     found: dict[str, Path] = {}
     for pattern in patterns:
-        for path in _matches(pattern):
+        for path in _matches(pattern, suffixes):
             # two spellings of one file are one file; the first is kept
             found.setdefault(os.path.abspath(path), path)
     return list(found.values())
 
 
-def _matches(pattern: str | Path) -> list[Path]:
+def _matches(pattern: str | Path, suffixes: Sequence[str]) -> list[Path]:
     path = Path(pattern)
     if path.is_dir():
-        matches = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+        matches = sorted(p for p in path.iterdir() if p.suffix.lower() in suffixes)
         missing = f"no image lies in the folder `{pattern}`"
-        hint = f"suffixes looked for: {' '.join(IMAGE_SUFFIXES)}"
+        hint = f"suffixes looked for: {' '.join(suffixes)}"
     elif path.exists():
         return [path]
     elif glob.has_magic(str(pattern)):
@@ -224,18 +226,9 @@ def prepare(
             ``wrong-channel-count`` and ``wrong-size`` where photograph and model cannot meet;
             ``too-large`` for more than `MOST_FED` pixels.
     """
-    if len(input_shape) != 4:
-        raise InputError(
-            "not-an-image-input",
-            f"the model's input has {len(input_shape)} dimensions, and an image needs 4",
-            "feed this model an array instead of an image",
-        )
-    layout = preprocessing.layout or layout or _guess_layout(input_shape)
-    fixed = [dim if isinstance(dim, int) and dim > 0 else None for dim in input_shape]
-    channels, height, width = fixed[1:] if layout == "nchw" else (fixed[3], *fixed[1:3])
+    layout, channels, size = _wanted(preprocessing, input_shape, layout)
     gray = _wants_gray(preprocessing, channels)
-    target = _target_size(image.shape[:2], preprocessing.size, (height, width))
-    view = _fit(image, target, preprocessing)
+    view = _fit(image, _target_size(image.shape[:2], preprocessing.size, size), preprocessing)
     if gray:
         luma: Image = cv2.cvtColor(view, cv2.COLOR_RGB2GRAY).astype(np.uint8)
         pixels, view = luma[..., None], np.repeat(luma[..., None], 3, axis=2)
@@ -246,6 +239,50 @@ def prepare(
     if layout == "nchw":
         array = array.transpose(2, 0, 1)
     return Prepared(np.ascontiguousarray(array[None], dtype=np.float32), view)
+
+
+def prepare_mask(
+    mask: Image,
+    preprocessing: Preprocessing,
+    input_shape: Shape,
+    layout: LayoutName | None = None,
+) -> npt.NDArray[np.float32]:
+    """Takes a mask of the same size as a photograph where `prepare` takes the photograph.
+
+    Args:
+        mask: uint8 [H, W, 3]; every pixel that is not black is in it.
+        preprocessing: as in `prepare`, and so are the others.
+
+    Returns:
+        float32 [h, w], the share of each pixel behind the model's input that is in the mask.
+
+    Raises:
+        InputError: as `prepare`.
+    """
+    _, _, size = _wanted(preprocessing, input_shape, layout)
+    inside: Image = np.repeat(mask.any(axis=2, keepdims=True), 3, axis=2).astype(np.uint8) * 255
+    target = _target_size(mask.shape[:2], preprocessing.size, size)
+    return np.asarray(_fit(inside, target, preprocessing)[..., 0] / np.float32(255))
+
+
+def _wanted(
+    preprocessing: Preprocessing, input_shape: Shape, layout: LayoutName | None
+) -> tuple[LayoutName, int | None, tuple[int | None, int | None]]:
+    """The layout, the channels and the height and width that a model wants, None if it takes any.
+
+    Raises:
+        InputError: ``not-an-image-input``.
+    """
+    if len(input_shape) != 4:
+        raise InputError(
+            "not-an-image-input",
+            f"the model's input has {len(input_shape)} dimensions, and an image needs 4",
+            "feed this model an array instead of an image",
+        )
+    layout = preprocessing.layout or layout or _guess_layout(input_shape)
+    fixed = [dim if isinstance(dim, int) and dim > 0 else None for dim in input_shape]
+    channels, height, width = fixed[1:] if layout == "nchw" else (fixed[3], *fixed[1:3])
+    return layout, channels, (height, width)
 
 
 def _guess_layout(shape: Shape) -> Layout:

@@ -107,13 +107,17 @@ class Layouts:
         layout = self._known.get(tensor.name)
         if layout is None:
             return None
-        spatial = list(layout.spatial)
+        grid = layout.grid(tensor.shape)
+        kept = list(range(len(grid)))
+        for index, size in enumerate(grid):
+            if len(kept) > self._rank and size == 1:
+                kept.remove(index)
+        if len(kept) != self._rank:
+            return None
         if layout.tokens is None:
-            for axis in layout.spatial:
-                if len(spatial) > self._rank and tensor.shape[axis] == 1:
-                    spatial.remove(axis)
-            layout = replace(layout, spatial=tuple(spatial))
-        return layout if len(layout.grid(tensor.shape)) == self._rank else None
+            return replace(layout, spatial=tuple(layout.spatial[index] for index in kept))
+        sizes = tuple(layout.tokens.grid[index] for index in kept)
+        return replace(layout, tokens=replace(layout.tokens, grid=sizes))
 
     def _told(self, primals: Sequence[Primal], x: gs.Tensor) -> Layout | None:
         for p in reversed(primals):

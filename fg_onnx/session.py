@@ -151,9 +151,11 @@ class Session:
         return tuple(self._input.shape)
 
     @property
-    def seed_shape(self) -> tuple[int | str | None, ...] | None:
-        """Of ``fg_seed``; None where the model takes a target."""
-        return tuple(self._inputs[manifest.SEED].shape) if self.manifest.seed else None
+    def further_inputs(self) -> dict[str, tuple[int | str | None, ...]]:
+        """The shapes of the inputs that are to be fed beside the explained one, by name."""
+        own = {manifest.SEED, self.manifest.input}
+        needed = [value for value in self._session.get_inputs() if value.name not in own]
+        return {value.name: tuple(value.shape) for value in needed}
 
     def explain(
         self,
@@ -201,6 +203,15 @@ class Session:
         Raises:
             InputError: the array does not fit, or no output of the model ranks the classes.
         """
+        found = self.dense_scores(array, feeds)
+        return found.reshape(len(found), -1)
+
+    def dense_scores(self, array: npt.ArrayLike, feeds: Mapping[str, Array] | None = None) -> Array:
+        """The same in the shape of the explained output: float [N, *scores].
+
+        Raises:
+            InputError: as `scores`.
+        """
         name = self.manifest.ranking
         if name is None:
             raise InputError(
@@ -210,7 +221,10 @@ class Session:
             )
         images = self._images(array)
         (ranked,) = self._batches(images, self._fed(feeds or {}, len(images)), [name])
-        return np.asarray(ranked).reshape(len(images), -1)
+        dims = self.manifest.score_shape or (-1,)
+        static = [dim for dim in dims if isinstance(dim, int)]
+        found = np.asarray(ranked)
+        return found.reshape(len(images), *static) if len(static) == len(dims) else found
 
     def _images(self, array: npt.ArrayLike) -> Array:
         dtype = _DTYPES[self._input.type]
@@ -250,7 +264,7 @@ class Session:
                     "convert the array",
                 )
             value = value.astype(dtype, copy=False)
-        if not self._is_per_image(name):
+        if not self.is_per_image(name):
             return value
         if value.ndim == len(declared.shape) - 1:
             value = value[None]
@@ -263,7 +277,7 @@ class Session:
             )
         return np.repeat(value, count, axis=0) if len(value) != count else value
 
-    def _is_per_image(self, name: str) -> bool:
+    def is_per_image(self, name: str) -> bool:
         """Whether the first dimension of an input is the batch."""
         if name in (manifest.TARGET, manifest.SEED):
             return True
@@ -309,7 +323,7 @@ class Session:
         rows = [
             self._call(
                 images[i : i + 1],
-                {k: v[i : i + 1] if self._is_per_image(k) else v for k, v in feeds.items()},
+                {k: v[i : i + 1] if self.is_per_image(k) else v for k, v in feeds.items()},
                 outputs,
             )
             for i in range(len(images))

@@ -173,10 +173,15 @@ def test_a_seed_where_none_is_taken_and_none_where_it_is(everything, samples):
 
 
 @pytest.mark.parametrize(
-    "feeds", [{"fg_bias/n1": np.zeros(7, np.float32)}, {"nothing": np.zeros(1, np.float32)}]
+    ("feeds", "words"),
+    [
+        ({"fg_bias/n1": np.zeros(7, np.float32)}, "does not run on this input"),
+        ({"fg_bias/n1": np.full(6, "a")}, "`fg_bias/n1` is to be fed float32, not <U1"),
+        ({"nothing": np.zeros(1, np.float32)}, "no input `nothing`"),
+    ],
 )
-def test_a_feed_that_does_not_fit(everything, feeds):
-    with pytest.raises(InputError, match="does not run on this input") as caught:
+def test_a_feed_that_does_not_fit(everything, feeds, words):
+    with pytest.raises(InputError, match=words) as caught:
         everything.explain(images(), feeds=feeds)
     assert "\n" not in caught.value.message
 

@@ -49,12 +49,15 @@ BAG, BOOT = FASHION / "bag_18.png", FASHION / "ankle-boot_0.png"
 
 def test_the_document(tmp_path, vgg, explained):
     document = explained(vgg, BAG, BOOT)
-    assert list(document) == ["schema_version", "model", "explanations"]
+    assert list(document) == ["schema_version", "model", "input", "output", "sites", "explanations"]
     assert document["schema_version"] == 1
     assert document["model"] == str(vgg)
+    assert (document["input"], document["output"]) == ("image", "logits")
+    assert [site["spatial"] for site in document["sites"]] == [True] * 8 + [False]
     assert [e["label"] for e in document["explanations"]] == ["Bag", "Ankle boot"]
     for entry, image in zip(document["explanations"], (BAG, BOOT), strict=True):
         keys = ["image", "target", "label", "score", "residual", "contributions", "files"]
+        keys += ["row", "place", "region"]
         assert list(entry) == keys
         assert entry["image"] == str(image)
         assert list(entry["files"]) == ["overlay", "map", "array"]
@@ -278,8 +281,9 @@ def test_a_model_that_takes_more_than_an_image(tmp_path):
     image = write_image(tmp_path / "image.png")
     found = fg("explain", path, image, "--preprocess", "unit", "-o", tmp_path / "out")
     assert found.code == 2
-    assert "extra" in found.err
-    assert "feeds" in found.err
+    assert "extra [N, 4]" in found.err
+    assert "--feed extra=FILE" in found.err
+    assert not (tmp_path / "out").exists()
 
 
 def test_images_of_several_sizes(tmp_path, explained):

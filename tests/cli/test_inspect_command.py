@@ -11,7 +11,9 @@ from commands import FASHION_VGG, everything_in, fg, fg_process, write_model
 from fg_onnx import instrument
 from sample_models import tiny
 
-KEYS = ["schema_version", "instrumentable", "explained_output", "sites", "unsupported"]
+KEYS = ["schema_version", "instrumentable", "explained_input", "explained_output", "sites"]
+KEYS += ["unsupported"]
+SITE_KEYS = ["name", "kind", "op", "shape", "spatial", "channel_axis", "spatial_axes", "grid"]
 
 
 def test_the_document():
@@ -22,14 +24,16 @@ def test_the_document():
     assert list(document) == KEYS
     assert document["schema_version"] == 1
     assert document["instrumentable"] is True
+    assert document["explained_input"] == "image"
     assert document["explained_output"]["name"] == "logits"
     assert document["unsupported"] == []
     assert len(document["sites"]) == 9
     first, last = document["sites"][0], document["sites"][-1]
-    assert list(first) == ["name", "kind", "op", "shape", "spatial"]
+    assert list(first) == SITE_KEYS
     assert first["kind"] == "batchnorm"
     assert first["shape"] == ["N", 16, 28, 28]
     assert first["spatial"] is True
+    assert (first["channel_axis"], first["spatial_axes"], first["grid"]) == (1, [2, 3], None)
     assert last["op"] == "Gemm"
     assert last["spatial"] is False
 

@@ -1,0 +1,215 @@
+"""What ``fg-onnx explain`` is given to explain: photographs, arrays, and further inputs."""
+
+# OpenCV is slow to import, and --help is not to wait for it
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+import fg_onnx
+from fg_onnx.errors import InputError
+
+if TYPE_CHECKING:
+    from fg_onnx import Preprocessing, Session
+    from fg_onnx.images import Image
+
+ARRAY_SUFFIX = ".npy"
+_BATCH = 8  # images at once: enough to keep two cores busy, little enough for any memory
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One thing to explain.
+
+    Attributes:
+        number: among all, from 0.
+        path: of its file.
+        row: in an array of several, None where the file holds one.
+        array: what the model is fed, with a batch dimension of 1.
+        view: the pixels behind it, None for an array.
+        size: height and width of the photograph, None for an array.
+    """
+
+    number: int
+    path: Path
+    row: int | None
+    array: Array
+    view: Image | None
+    size: tuple[int, int] | None
+
+
+def is_array(path: Path) -> bool:
+    """Whether a file holds an array, and no image."""
+    return path.suffix.lower() == ARRAY_SUFFIX
+
+
+def find_samples(patterns: Sequence[str], session: Session) -> list[Path]:
+    """The files that are named; of a folder, the images, or the arrays if the model takes no image.
+
+    Raises:
+        InputError: ``no-such-image``.
+    """
+    from fg_onnx.images import IMAGE_SUFFIXES, find_images
+
+    takes_images = len(session.input_shape) == 4
+    return find_images(patterns, IMAGE_SUFFIXES if takes_images else (ARRAY_SUFFIX,))
+
+
+def read_samples(
+    paths: Sequence[Path], session: Session, steps: Preprocessing | None
+) -> Iterator[Sample]:
+    """Every image, and every row of every array, in order.
+
+    Raises:
+        InputError: a file that cannot be read, or does not fit the model.
+    """
+    number = 0
+    for path in paths:
+        for sample in _read(path, number, session, steps):
+            yield sample
+            number += 1
+
+
+def _read(
+    path: Path, number: int, session: Session, steps: Preprocessing | None
+) -> Iterator[Sample]:
+    if not is_array(path):
+        assert steps is not None
+        image = fg_onnx.read_image(path)
+        prepared = fg_onnx.prepare(image, steps, session.input_shape, session.manifest.layout)
+        size = (image.shape[0], image.shape[1])
+        yield Sample(number, path, None, prepared.array, prepared.view, size)
+        return
+    array = read_array(path)
+    rank = len(session.input_shape)
+    rows = array if array.ndim == rank else array[None]
+    if rows.ndim != rank or not all(
+        not isinstance(dim, int) or dim == size
+        for dim, size in zip(session.input_shape[1:], rows.shape[1:], strict=True)
+    ):
+        raise InputError(
+            "wrong-shape",
+            f"`{path}` holds an array of shape {list(array.shape)}, and the model takes "
+            f"`{session.manifest.input}` of shape {list(session.input_shape)}",
+            "give one sample without the batch dimension, or several with it",
+        )
+    for row in range(len(rows)):
+        yield Sample(
+            number + row, path, row if len(rows) > 1 else None, rows[row : row + 1], None, None
+        )
+
+
+def read_array(path: Path) -> Array:
+    """The array of numbers in a .npy file, not loaded before it is used.
+
+    Raises:
+        InputError: ``not-an-array``.
+    """
+    try:
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(
+            "not-an-array", f"`{path}` cannot be read as an array", "give a .npy file of numbers"
+        ) from error
+    if not isinstance(found, np.ndarray) or found.dtype.kind not in "fiub":
+        raise InputError(
+            "not-an-array", f"`{path}` holds no array of numbers", "give a .npy file of numbers"
+        )
+    return found
+
+
+def batches(samples: Iterator[Sample]) -> Iterator[list[Sample]]:
+    """Neighbours of one size, some at once."""
+    for _, equals in itertools.groupby(samples, key=lambda sample: sample.array.shape):
+        while batch := list(itertools.islice(equals, _BATCH)):
+            yield batch
+
+
+class Feeds:
+    """Further inputs, ``--feed NAME=FILE`` each: one row for all samples, or one for each.
+
+    Args:
+        files: by the input's name.
+        session: the model.
+        steps: how an image among them is prepared, None if that is not known.
+
+    Raises:
+        InputError: a file that cannot be read, or an image where none is taken.
+    """
+
+    def __init__(
+        self, files: Mapping[str, Path], session: Session, steps: Preprocessing | None
+    ) -> None:
+        self._session = session
+        self._values = {name: self._value(name, path, steps) for name, path in files.items()}
+
+    def of(self, batch: Sequence[Sample]) -> dict[str, Array]:
+        """What a batch is fed."""
+        first, end = batch[0].number, batch[-1].number + 1
+        return {
+            name: value[first:end] if self._has_rows(name, value) else value
+            for name, value in self._values.items()
+        }
+
+    def require_count(self, count: int) -> None:
+        """Fail where rows and samples do not pair up.
+
+        Raises:
+            InputError: ``wrong-feed``.
+        """
+        for name, value in self._values.items():
+            if self._has_rows(name, value) and len(value) != count:
+                raise InputError(
+                    "wrong-feed",
+                    f"`{name}` is fed {len(value)} rows for {count} samples",
+                    "give one row for all, or one for each",
+                )
+
+    def _has_rows(self, name: str, value: Array) -> bool:
+        shape = self._session.further_inputs.get(name, ())
+        per_image = name in self._session.further_inputs and self._session.is_per_image(name)
+        return per_image and value.ndim == len(shape) and len(value) != 1
+
+    def _value(self, name: str, path: Path, steps: Preprocessing | None) -> Array:
+        if is_array(path):
+            return read_array(path)
+        shape = self._session.further_inputs.get(name, ())
+        if len(shape) != 4:
+            raise InputError(
+                "wrong-feed", f"`{name}` takes no image: {list(shape)}", "give a .npy file"
+            )
+        if steps is None:
+            raise InputError(
+                "no-preprocessing",
+                f"how to prepare `{path}` for `{name}` is not known",
+                "give --preprocess",
+            )
+        layout = self._session.manifest.layout
+        return fg_onnx.prepare(fg_onnx.read_image(path), steps, shape, layout).array
+
+
+def parse_feeds(texts: Sequence[str]) -> Mapping[str, Path]:
+    """``NAME=FILE`` each; a name may hold a ``=`` itself, a file's name may not.
+
+    Raises:
+        InputError: ``bad-feed``.
+    """
+    found: dict[str, Path] = {}
+    for text in texts:
+        name, equals, file = text.rpartition("=")
+        if not equals or not name or not file or name in found:
+            raise InputError(
+                "bad-feed", f"`--feed {text}` is not one NAME=FILE", "such as --feed age=age.npy"
+            )
+        found[name] = Path(file)
+    return found

@@ -1,0 +1,130 @@
+"""The model that ``fg-onnx explain`` is given: instrumented already, or instrumented in memory."""
+
+# onnx is slow to import, and --help is not to wait for it
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import fg_onnx
+from fg_onnx.errors import UnsupportedModelError
+
+from .describe import shape_text
+
+if TYPE_CHECKING:
+    from fg_onnx import Manifest, Session
+    from fg_onnx.manifest import Emit
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the model has to explain, and how.
+
+    Attributes:
+        psi: the post-processing, None for the default or the model's own.
+        input: the explained input by name, or None.
+        output: the explained tensor by name, or None.
+        layers: whether layer maps are asked for.
+        seed: whether a cotangent is to be fed in the place of a class.
+        labels: class names, or None.
+    """
+
+    psi: str | None = None
+    input: str | None = None
+    output: str | None = None
+    layers: bool = False
+    seed: bool = False
+    labels: tuple[str, ...] | None = None
+
+    @property
+    def emit(self) -> list[Emit]:
+        """What the model has to compute."""
+        return ["saliency", "contributions", *(["layer-maps"] if self.layers else [])]  # type: ignore[list-item]
+
+
+def open_model(model: Path, wanted: Wanted) -> Session:
+    """The model, ready to explain; a plain one is instrumented first.
+
+    Raises:
+        ModelError: it cannot be read.
+        UnsupportedModelError: it cannot be instrumented, or was so without what is needed here.
+    """
+    from fg_onnx import manifest
+    from fg_onnx.model import read
+
+    held = manifest.find(read(model).proto)
+    if held is not None:
+        _require(model, held, wanted)
+        return fg_onnx.Session(model)
+    return fg_onnx.Session(
+        fg_onnx.instrument(
+            str(model),
+            input=wanted.input,
+            output=wanted.output,
+            psi=wanted.psi or "reference",
+            emit=wanted.emit,
+            seed=wanted.seed,
+            labels=wanted.labels,
+        )
+    )
+
+
+def require_feeds(model: Path, session: Session, fed: Collection[str]) -> None:
+    """Fail where an input has no default and is not fed.
+
+    Raises:
+        UnsupportedModelError: ``more-inputs``.
+    """
+    missing = {k: v for k, v in session.further_inputs.items() if k not in fed}
+    if missing:
+        described = ", ".join(f"{name} {shape_text(shape)}" for name, shape in missing.items())
+        raise UnsupportedModelError(
+            "more-inputs",
+            f"`{model}` is to be fed more than `{session.manifest.input}`: {described}",
+            f"give {' '.join(f'--feed {name}=FILE' for name in missing)}, a .npy file or an image",
+        )
+
+
+def _require(model: Path, manifest: Manifest, wanted: Wanted) -> None:
+    chosen = (
+        ("psi", wanted.psi, manifest.psi),
+        ("input", wanted.input, manifest.input),
+        ("output", wanted.output, manifest.output),
+    )
+    for option, asked, held in chosen:
+        if asked is not None and (asked != held or option == "psi"):
+            raise UnsupportedModelError(
+                f"{option}-in-graph",
+                f"--{option} cannot be chosen any more: `{model}` is instrumented with {held}",
+                f"give the source model, or run `fg-onnx instrument SOURCE --{option} {asked}`",
+            )
+    if manifest.seed and not wanted.seed:
+        raise UnsupportedModelError(
+            "seeded",
+            f"`{model}` is instrumented with --seed, and takes a cotangent in place of a class",
+            "give --region, run `fg-onnx instrument SOURCE` without --seed, or use "
+            "fg_onnx.Session.explain(seed=)",
+        )
+    if wanted.seed and not manifest.seed:
+        raise UnsupportedModelError(
+            "not-seeded",
+            f"`{model}` is instrumented without --seed, and takes no region",
+            "give the source model, or run `fg-onnx instrument SOURCE --seed`",
+        )
+    missing = [name for name in wanted.emit if name not in manifest.emits]
+    if missing:
+        without = {
+            "saliency": "the map",
+            "contributions": "contributions, so that its completeness cannot be certified",
+            "layer-maps": "layer maps",
+        }
+        raise UnsupportedModelError(
+            "not-emitted",
+            f"`{model}` is instrumented without {without[missing[-1]]}",
+            f"run `fg-onnx instrument SOURCE --emit {','.join(wanted.emit)}`, or give the source "
+            "model",
+        )
