@@ -171,8 +171,8 @@ class Session:
             array: in the shape of the explained input.
             target: an index into the explained output, one for all or one for each image; None:
                 the predicted class.
-            seed: a cotangent in the shape of the explained output, for a model with ``fg_seed``;
-                one row may stand for all images.
+            seed: a cotangent [N, *scores] in the shape of the explained output, for a model with
+                ``fg_seed``; one row may stand for all images.
             feeds: further inputs by name: the model's own, or ``fg_bias/<site>``. Of an input with
                 a row for every image, one row may stand for all.
 
@@ -266,7 +266,9 @@ class Session:
             value = value.astype(dtype, copy=False)
         if not self.is_per_image(name):
             return value
-        if value.ndim == len(declared.shape) - 1:
+        dims = self.manifest.score_shape if name == manifest.SEED else None
+        rank = len(declared.shape) if dims is None else 1 + len(dims)
+        if value.ndim == rank - 1:
             value = value[None]
         if value.ndim == 0 or len(value) not in (1, count):
             raise InputError(
@@ -333,6 +335,12 @@ class Session:
     def _call(
         self, images: Array, feeds: dict[str, Array], outputs: list[str] | None
     ) -> list[Array]:
+        seed = feeds.get(manifest.SEED)
+        if seed is not None and seed.ndim > len(self._inputs[manifest.SEED].shape):
+            feeds = {
+                **feeds,
+                manifest.SEED: seed.reshape(seed.shape[1:]),
+            }  # scores without a batch dimension
         try:
             found: list[Array] = self._session.run(outputs, {self._input.name: images, **feeds})
         except Exception as error:  # a class of its own for every status code of the runtime
