@@ -251,7 +251,9 @@ def prepare_mask(
 
     Args:
         mask: uint8 [H, W, 3]; every pixel that is not black is in it.
-        preprocessing: as in `prepare`, and so are the others.
+        preprocessing: as in `prepare`.
+        input_shape: as in `prepare`.
+        layout: as in `prepare`.
 
     Returns:
         float32 [h, w], the share of each pixel behind the model's input that is in the mask.

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 
 from fg_onnx import manifest
 from fg_onnx.errors import InputError, UnsupportedModelError, first_line
 from fg_onnx.files import existing
+from fg_onnx.forward import forward_part
 from fg_onnx.instrumentation import Instrumented
 from fg_onnx.manifest import Manifest, Precision
 from fg_onnx.runtime import onnxruntime, open_session
@@ -132,7 +135,9 @@ class Session:
             source: str | bytes = model.model.SerializeToString()
         else:
             source = str(existing(model))
-        self._session = open_session(source, providers, options)
+        self._model = model
+        self._open = partial(open_session, providers=providers, options=options)
+        self._session = self._open(source)
         self.manifest = _manifest(self._session, model)
         self._outputs = [value.name for value in self._session.get_outputs()]
         with_default = self._session.get_overridable_initializers()
@@ -287,6 +292,16 @@ class Session:
         own = not name.startswith(manifest.BIAS) and bool(shape)
         return own and shape[0] == self.input_shape[0]
 
+    @cached_property
+    def _forward(self) -> Any:
+        """The forward part alone, in a session of its own."""
+        if isinstance(self._model, Instrumented):
+            proto = self._model.model
+        else:
+            proto = onnx.load(self._model)
+        assert self.manifest.ranking is not None
+        return self._open(forward_part(proto, self.manifest.ranking).SerializeToString())
+
     def _targets(self, target: int | Sequence[int] | Array | None, count: int) -> Array:
         targets = np.atleast_1d(
             np.asarray(manifest.PREDICTED if target is None else target, dtype=np.int64)
@@ -337,12 +352,14 @@ class Session:
     ) -> list[Array]:
         seed = feeds.get(manifest.SEED)
         if seed is not None and seed.ndim > len(self._inputs[manifest.SEED].shape):
-            feeds = {
-                **feeds,
-                manifest.SEED: seed.reshape(seed.shape[1:]),
-            }  # scores without a batch dimension
+            # scores without a batch dimension
+            feeds = {**feeds, manifest.SEED: seed.reshape(seed.shape[1:])}
+        session = self._session if outputs is None else self._forward
+        if outputs is not None:
+            taken = [*session.get_inputs(), *session.get_overridable_initializers()]
+            feeds = {value.name: feeds[value.name] for value in taken if value.name in feeds}
         try:
-            found: list[Array] = self._session.run(outputs, {self._input.name: images, **feeds})
+            found: list[Array] = session.run(outputs, {self._input.name: images, **feeds})
         except Exception as error:  # a class of its own for every status code of the runtime
             raise InputError(
                 "run-fails",

@@ -6,11 +6,13 @@ import dataclasses
 import importlib
 
 import numpy as np
+import onnx
 import pytest
 from conftest import FASHION
 
 from fg_onnx import FgOnnxError, Session
 from fg_onnx.errors import InputError, ModelError, RuntimeMissingError, UnsupportedModelError
+from fg_onnx.forward import forward_part
 from fg_onnx.manifest import EMITS
 
 
@@ -71,6 +73,42 @@ def test_scores_are_what_ranks_the_classes(everything, samples):
     nhwc = samples["nhwc"]
     session = Session(nhwc.instrument())
     np.testing.assert_allclose(session.scores(nhwc.feeds["x"]).sum(1), 1, rtol=1e-6)  # Softmax
+
+
+def test_scores_need_nothing_but_the_forward_part(samples, tmp_path):
+    """No cotangent, and none of the adjoint's nodes; promoted biases are taken all the same."""
+    sample = samples["bn_unfolded"]
+    path = sample.instrument(seed=True).save(tmp_path / "seeded.fg.onnx")
+    by_seed, plain = Session(path, threads=1), Session(sample.instrument(), threads=1)
+    np.testing.assert_array_equal(by_seed.scores(images()), plain.scores(images()))
+    changed = {"fg_bias/logits": np.zeros(5, np.float32)}
+    gap = plain.scores(images()) - plain.scores(images(), changed)
+    assert np.abs(gap).min() > 0.05
+    part = forward_part(onnx.load(path), "logits")
+    onnx.checker.check_model(part, full_check=True)
+    assert [node.op_type for node in part.graph.node] == [
+        node.op_type for node in sample.model.graph.node
+    ]
+    assert "fg_seed" not in [value.name for value in part.graph.input]
+
+
+def test_the_forward_part_keeps_what_branches_read():
+    model = onnx.parser.parse_model("""
+        <ir_version: 8, opset_import: ["": 17]>
+        net (float[N,2] x, bool flag) => (float[N,2] y, float[N,2] z)
+        <float a = {2.0}, float b = {3.0}, float c = {4.0}> {
+            inner = Mul (x, a)
+            y = If (flag) <
+                then_branch = yes () => (float[N,2] t) { t = Add (inner, b) },
+                else_branch = no () => (float[N,2] e) { e = Identity (inner) }
+            >
+            z = Mul (x, c)
+        }
+    """)
+    part = forward_part(model, "y")
+    onnx.checker.check_model(part, full_check=True)
+    assert [tensor.name for tensor in part.graph.initializer] == ["a", "b"]
+    assert [node.op_type for node in part.graph.node] == ["Mul", "If"]
 
 
 def test_an_inner_tensor_has_no_ranking(samples):

@@ -1,4 +1,4 @@
-"""`fg-onnx explain` beyond classes of photographs: regions, several targets, arrays, other inputs."""
+"""`fg-onnx explain` beyond classes of photographs: regions, arrays, further inputs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from commands import fg, write_image
+from graphs import resized_input
 
 from fg_onnx import Session, instrument
 from sample_models import tasks
@@ -155,6 +156,23 @@ def test_a_region_of_a_model_that_takes_a_seed(tmp_path, image, explained):
     found = fg("explain", made, image, "--region", "all", "-o", tmp_path)
     assert found.code == 2
     assert "instrumented without --seed" in found.err
+
+
+def test_a_region_of_an_output_of_any_size(tmp_path, image):
+    """Only the run tells how large the output is; a class has no flat index then."""
+    path = tmp_path / "free.onnx"
+    onnx.save(resized_input(TASKS["segmentation"], "N", 3, "H", "W"), path)
+    mask = mask_file(tmp_path / "mask.png")
+    options = [*UNIT, "-o", tmp_path / "out", "--json"]
+    for region in (mask, "all", "predicted"):
+        found = fg("explain", path, image, "--region", region, "--target", "1", *options)
+        assert found.code == 0, found.err
+        (entry,) = json.loads(found.out)["explanations"]
+        assert np.load(entry["files"]["array"]).shape == SIZE
+        assert entry["residual"] <= 1e-5
+    found = fg("explain", path, image, *options)
+    assert found.code == 2
+    assert "--seed" in found.err
 
 
 def test_an_inner_output_has_regions_but_no_best_class(tmp_path, image):
