@@ -89,9 +89,9 @@ def _checked(p: Primal, axis: int, scale: np.float32) -> float:
 
 def _in_proportion(p: Primal, policy: str, found: list[float | None]) -> list[float | None]:
     """One scale for all axes: that of the tightest or of the loosest."""
-    sizes = p.integers(_SIZES)
-    axes = _axes(p)
-    assert sizes is not None
+    sizes, axes = p.integers(_SIZES), _axes(p)
+    if sizes is None:
+        raise p.refusal(f"keep_aspect_ratio_policy `{policy}` is for sizes, and it has scales")
     ratios = np.divide(sizes, p.sizes(p.x, axes), dtype=np.float32)
     scale = ratios.min() if policy == "not_larger" else ratios.max()
     # The sizes are rounded here, where a plain scale rounds them down.
