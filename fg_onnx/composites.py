@@ -101,7 +101,7 @@ def recognise(primals: Sequence[Primal]) -> list[Primal]:
     merged: dict[int, Primal] = {}
     absorbed: set[int] = set()
     for p in primals:
-        region = _region(p, producers, order)
+        region = _region(p, producers, order) or _shifted(p, producers)
         found = None if region is None else _known(region, by_node)
         if found is None:
             continue
@@ -133,6 +133,18 @@ def _region(p: Primal, producers: Mapping[str, Primal], order: Mapping[int, int]
         frontier |= _active(step)
     (entry,) = frontier.values()
     region = _Region(entry, tuple(reversed(steps)))
+    return region if len(steps) > 1 and _is_closed(region) else None
+
+
+def _shifted(p: Primal, producers: Mapping[str, Primal]) -> _Region | None:
+    """A Clip of a sum with a constant: clip(x + 3, 0, 6), which is 6 hardsigmoid(x)."""
+    before = producers.get(p.x.name) if p.op_type == "Clip" else None
+    if before is None or before.op_type != "Add" or not (_is_piece(before) and _is_piece(p)):
+        return None
+    (entry, *others) = _active(before).values()
+    if others:
+        return None
+    region = _Region(entry, (before, p))
     return region if _is_closed(region) else None
 
 
@@ -192,7 +204,8 @@ def _known(region: _Region, by_node: Mapping[int, Primal]) -> tuple[_Region, _Fu
 def _identify(region: _Region) -> _Function | None:
     reductions = [step for step in region.steps if step.op_type == "ReduceMean"]
     if not reductions:
-        return next((f for f in (g(region) for g in _ACTIVATIONS) if f is not None), None)
+        values = region(_POINTS)
+        return next((f for f in (g(values) for g in _ACTIVATIONS) if f is not None), None)
     axes = {tuple(reduced_axes(step)) for step in reductions}
     return _rms_normalization(region, *axes) if len(axes) == 1 else None
 
@@ -212,25 +225,27 @@ def _fits(found: Values, wanted: Values) -> float | None:
 
 def _activation(
     op_type: str, phi: Callable[[Values], Values], **attrs: Any
-) -> Callable[[_Region], _Function | None]:
+) -> Callable[[Values], _Function | None]:
     wanted = phi(_POINTS)
 
-    def identify(region: _Region) -> _Function | None:
-        scale = _fits(region(_POINTS), wanted)
+    def identify(values: Values) -> _Function | None:
+        scale = _fits(values, wanted)
         return None if scale is None else _Function(op_type, attrs, scale)
 
     return identify
 
 
-def _swish(region: _Region) -> _Function | None:
+def _swish(values: Values) -> _Function | None:
     """x sigmoid(alpha x), alpha from two of its values: sigmoid(alpha) + sigmoid(-alpha) = 1."""
-    above, below = (float(region(np.array([x]))[0] / x) for x in (0.5, -0.5))
+    if values.shape != _POINTS.shape:
+        return None
+    above, below = (float(values[_POINTS == x].item() / x) for x in (0.5, -0.5))
     scale = above + below
     if not scale or not 0 < above / scale < 1:
         return None
     alpha = 2 * math.log(above / below)
     alpha = round(alpha) if abs(alpha - round(alpha)) < _TOLERANCE else alpha
-    fits = _fits(region(_POINTS), _POINTS / (1 + np.exp(-alpha * _POINTS)))
+    fits = _fits(values, _POINTS / (1 + np.exp(-alpha * _POINTS)))
     return None if fits is None else _Function("Swish", {"alpha": alpha}, fits)
 
 
@@ -241,6 +256,7 @@ def _tanh_gelu(x: Values) -> Values:
 
 _ACTIVATIONS = (
     _activation("HardSwish", lambda x: x * np.clip(x / 6 + 0.5, 0, 1)),
+    _activation("HardSigmoid", lambda x: np.clip(x / 6 + 0.5, 0, 1), alpha=1 / 6, beta=0.5),
     _activation("Gelu", lambda x: 0.5 * x * (1 + _erf(x * math.sqrt(0.5))), approximate="none"),
     _activation("Gelu", _tanh_gelu, approximate="tanh"),
     _activation("Mish", lambda x: x * np.tanh(np.logaddexp(x, 0))),

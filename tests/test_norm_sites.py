@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from graphs import build, draw, everything, noise
+from test_operators_emitted import traps
 
 from fg_onnx import instrument
 from fg_onnx.manifest import EMITS
@@ -55,6 +56,10 @@ def test_complete():
     # float32 sums over a few thousand terms.
     assert np.max(attribution.residual) <= 1e-5
     assert np.ptp(attribution.saliency) > 0
+
+
+def test_what_is_emitted_runs_on_other_devices():
+    assert traps(instrument(model(), emit=EMITS).model) == []
 
 
 @pytest.mark.parametrize("name", ["layer", "instance"])
