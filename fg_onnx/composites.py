@@ -239,7 +239,7 @@ def _swish(values: Values) -> _Function | None:
     """x sigmoid(alpha x), alpha from two of its values: sigmoid(alpha) + sigmoid(-alpha) = 1."""
     if values.shape != _POINTS.shape:
         return None
-    above, below = (float(values[_POINTS == x].item() / x) for x in (0.5, -0.5))
+    above, below = (float(values[x == _POINTS].item() / x) for x in (0.5, -0.5))
     scale = above + below
     if not scale or not 0 < above / scale < 1:
         return None
