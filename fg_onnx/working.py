@@ -27,8 +27,8 @@ _PLAIN_CONSTANTS = {
 
 _UNKNOWN = "unk__"  # how onnx begins the names of dimensions that it cannot infer
 
-# onnx infers what follows from it, but does not tell of its own result, which is like its input.
-_NOT_INFERRED = frozenset({"GroupNormalization"})
+# What onnx has no inference for, although its result is like its operand.
+_NOT_INFERRED = frozenset({"GroupNormalization", "MeanVarianceNormalization"})
 
 
 def to_graph(proto: onnx.ModelProto) -> gs.Graph:
@@ -135,12 +135,6 @@ def _infer_shapes(graph: gs.Graph, proto: onnx.ModelProto) -> None:
             tensor.dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
         if kind.HasField("shape"):
             tensor.shape = _sharper([_dim(dim) for dim in kind.shape.dim], tensor.shape)
-    for node in graph.nodes:
-        if node.op in _NOT_INFERRED and node.outputs[0].shape is None:
-            node.outputs[0].dtype, node.outputs[0].shape = (
-                node.inputs[0].dtype,
-                node.inputs[0].shape,
-            )
 
 
 def _sharper(
@@ -169,7 +163,11 @@ def _skeleton_of(graph: gs.Graph, proto: onnx.ModelProto) -> onnx.ModelProto:
     """The same of a working copy, in its present state."""
     exporter = OnnxExporter()
     skeleton = onnx.GraphProto(name=proto.graph.name or "graph")
-    skeleton.node.extend(exporter.export_node(node) for node in graph.nodes)
+    for node in graph.nodes:
+        exported = exporter.export_node(node)
+        if node.op in _NOT_INFERRED and not node.domain:
+            exported = onnx.helper.make_node("Identity", exported.input[:1], exported.output)
+        skeleton.node.append(exported)
     skeleton.input.extend(proto.graph.input)
     for output in proto.graph.output:  # what is inferred of an output must not be its declaration
         inferred = skeleton.output.add()

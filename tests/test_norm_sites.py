@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 from graphs import build, draw, everything, noise
 from test_operators_emitted import traps
 
-from fg_onnx import instrument
+from fg_onnx import instrument, working
 from fg_onnx.manifest import EMITS
 from fg_onnx.runtime import open_session
 
@@ -86,3 +87,28 @@ def test_the_bias_gradient_is_the_derivative_along_what_is_fed(name):
         found = (above - below) / 0.125
         # Measured: 1e-3 at the most.
         np.testing.assert_allclose(found, totals[:, c], atol=3e-3 * np.abs(totals).max())
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        "GroupNormalization <num_groups = 2> (x, scale, scale)",
+        "MeanVarianceNormalization (x)",  # of its default axes onnx makes a body that is broken
+    ],
+)
+def test_what_follows_has_a_shape(node):
+    proto = onnx.parser.parse_model(f"""
+        <ir_version: 10, opset_import: ["": 21]>
+        net (float[N,4,6,6] x, float[4] scale) => (float[N,4] logits) {{
+            n = {node}
+            r = Relu (n)
+            p = GlobalAveragePool (r)
+            logits = Flatten (p)
+        }}
+    """)
+    graph = working.to_graph(proto)
+    assert [graph.tensors()[name].shape for name in "nrp"] == [
+        ["N", 4, 6, 6],
+        ["N", 4, 6, 6],
+        ["N", 4, 1, 1],
+    ]
