@@ -30,6 +30,13 @@ def value_text(value: onnx.ValueInfoProto) -> str:
     return f"{value.name}  {dtype} {shape_text(dims)}"
 
 
+def gradient_rows(explained: str | None, pixels: str | None) -> list[tuple[str, str]]:
+    """What the gradient is taken by, where that is not the input itself."""
+    if pixels is None:
+        return []
+    return [("gradient by", f"{explained}  (the first float tensor of the integers `{pixels}`)")]
+
+
 def inputs_of(proto: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
     """The inputs that have to be fed: those without a default value."""
     held = {tensor.name for tensor in proto.graph.initializer}

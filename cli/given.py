@@ -100,7 +100,7 @@ def _read(
         raise InputError(
             "wrong-shape",
             f"`{path}` holds an array of shape {list(array.shape)}, and the model takes "
-            f"`{session.manifest.input}` of shape {list(session.input_shape)}",
+            f"`{session.manifest.fed}` of shape {list(session.input_shape)}",
             "give one sample without the batch dimension, or several with it",
         )
     for row in range(len(rows)):

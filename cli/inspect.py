@@ -32,6 +32,7 @@ class Inspection:
     Attributes:
         source: the model as it was read.
         input: name of the explained input, None where none could be chosen.
+        pixels: the input of integers that it is made from, None where it is itself fed.
         explained: name of the explained tensor and the reason, None where none could be chosen.
         sites: in topological order.
         unsupported: what stands in the way; empty: nothing does.
@@ -40,6 +41,7 @@ class Inspection:
 
     source: Source
     input: str | None
+    pixels: str | None
     explained: tuple[str, str] | None
     sites: tuple[Site, ...]
     unsupported: tuple[Unsupported, ...]
@@ -76,11 +78,11 @@ def look(source: Source, input_: str | None = None, output: str | None = None) -
     held = manifest.find(source.proto)
     if held is not None:
         explained = (held.output, held.output_reason)
-        return Inspection(source, held.input, explained, held.sites, (), held)
+        return Inspection(source, held.input, held.pixels, explained, held.sites, (), held)
     try:
         planned = plan.make_plan(source, input=input_, output=output)
     except (ModelError, UnsupportedModelError) as error:
-        return Inspection(source, None, None, (), (plan.describe_failure(error),))
+        return Inspection(source, None, None, None, (), (plan.describe_failure(error),))
     explained = (planned.y.name, planned.reason)
     sites = tuple(bound.site for bound in planned.sites)
     unsupported = planned.unsupported
@@ -91,7 +93,8 @@ def look(source: Source, input_: str | None = None, output: str | None = None) -
             sites = made.manifest.sites
         except UnsupportedModelError as error:
             unsupported = (plan.describe_failure(error),)
-    return Inspection(source, planned.x.name, explained, sites, unsupported)
+    pixels = planned.pixels.name if planned.pixels else None
+    return Inspection(source, planned.x.name, pixels, explained, sites, unsupported)
 
 
 def to_document(found: Inspection) -> dict[str, Any]:
@@ -101,6 +104,7 @@ def to_document(found: Inspection) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "instrumentable": not found.unsupported,
         "explained_input": found.input,
+        "pixels": found.pixels,
         "explained_output": explained,
         "sites": [
             {
@@ -135,6 +139,7 @@ def _print(found: Inspection) -> None:
     values += [("output", describe.value_text(value)) for value in describe.own_outputs(proto)]
     rows = [("model", f"{found.source.name}  (opset {opset_of(proto)})")]
     rows += values
+    rows += describe.gradient_rows(found.input, found.pixels)
     if found.input and len(describe.inputs_of(proto)) > 1:
         rows.append(("explained", f"the input {found.input}"))
     if found.explained:

@@ -120,10 +120,11 @@ def _print(model: Path, place: Path, instrumented: Instrumented) -> None:
     source = onnx.load(str(model), load_external_data=False)
     manifest = instrumented.manifest
     added = [value.name for value in instrumented.model.graph.output[len(source.graph.output) :]]
-    explained = next(v for v in instrumented.model.graph.input if v.name == manifest.input)
+    fed = next(v for v in instrumented.model.graph.input if v.name == manifest.fed)
     fields(
         [
-            ("input", describe.value_text(explained)),
+            ("input", describe.value_text(fed)),
+            *describe.gradient_rows(manifest.input, manifest.pixels),
             ("explained", f"{manifest.output}  ({manifest.output_reason})"),
             ("operators", describe.operators_text(source.graph.node)),
             ("sites", describe.sites_text(manifest.sites)),

@@ -84,7 +84,7 @@ def require_feeds(model: Path, session: Session, fed: Collection[str]) -> None:
         described = ", ".join(f"{name} {shape_text(shape)}" for name, shape in missing.items())
         raise UnsupportedModelError(
             "more-inputs",
-            f"`{model}` is to be fed more than `{session.manifest.input}`: {described}",
+            f"`{model}` is to be fed more than `{session.manifest.fed}`: {described}",
             f"give {' '.join(f'--feed {name}=FILE' for name in missing)}, a .npy file or an image",
         )
 
@@ -92,7 +92,7 @@ def require_feeds(model: Path, session: Session, fed: Collection[str]) -> None:
 def _require(model: Path, manifest: Manifest, wanted: Wanted) -> None:
     chosen = (
         ("psi", wanted.psi, manifest.psi),
-        ("input", wanted.input, manifest.input),
+        ("input", wanted.input, manifest.fed),
         ("output", wanted.output, manifest.output),
     )
     for option, asked, held in chosen:

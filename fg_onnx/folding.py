@@ -52,6 +52,10 @@ def _value(node: gs.Node, known: dict[str, np.ndarray], opset: int) -> Partial:
             return None
         chosen = shape[node.attrs.get("start", 0) : node.attrs.get("end")]
         return _tidy(chosen)
+    if node.op == "Size":
+        shape = node.inputs[0].shape
+        sizes = _tidy([None] if shape is None else shape)
+        return None if sizes.dtype == object else np.asarray(sizes.prod())
     operands = [_operand(tensor, known) for tensor in node.inputs]
     if not operands or any(operand is None for operand in operands):
         return None

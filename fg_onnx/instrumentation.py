@@ -87,12 +87,8 @@ def instrument(
         freeze_defaults=freeze_defaults,
     )
     plan.require_support()
-    if plan.layout is None and {"saliency", "layer-maps"} & set(emit):
-        raise UnsupportedModelError(
-            "no-grid",
-            f"the input `{plan.x.name}` of shape {plan.x.shape} has no spatial grid for a map",
-            "emit contributions, gradients and bias-gradients alone",
-        )
+    if {"saliency", "layer-maps"} & set(emit):
+        _require_grid(plan)
     outputs = len(plan.graph.outputs)
     sites = plan.sites if freeze_biases else promote_biases(plan.graph, plan.sites)
     current = {bound.primal.y.name: bound.primal for bound in sites}
@@ -133,16 +129,33 @@ def instrument(
         emits=tuple(name for name in EMITS if name in emit),
         frozen_biases=freeze_biases,
         seed=seed,
-        layout=plan.layout.name if plan.layout else None,
+        layout=plan.fed_layout.name if plan.fed_layout else None,
         preprocessing=preprocessing.to_dict() if preprocessing else None,
         labels=tuple(labels) if labels is not None else None,
         sites=tuple(bound.site for bound in sites),
         precision=precision_of(primals),
+        pixels=plan.pixels.name if plan.pixels else None,
         score_shape=score_shape(plan.x, plan.y),
         **_score_axes(plan),
     )
     manifest.attach(proto, found)
     return Instrumented(proto, found)
+
+
+def _require_grid(plan: Plan) -> None:
+    if plan.layout is None:
+        raise UnsupportedModelError(
+            "no-grid",
+            f"the input `{plan.x.name}` of shape {plan.x.shape} has no spatial grid for a map",
+            "emit contributions, gradients and bias-gradients alone",
+        )
+    if not isinstance(plan.x.shape[plan.layout.channel], int):
+        raise UnsupportedModelError(
+            "unknown-channels",
+            f"the input `{plan.x.name}` of shape {plan.x.shape} does not say how many channels it "
+            "has",
+            "export the model with a fixed number of channels; height and width may stay open",
+        )
 
 
 def _score_axes(plan: Plan) -> dict[str, Any]:

@@ -95,7 +95,7 @@ class Manifest:
     Attributes:
         tool_version: of fg-onnx, when the model was instrumented.
         source_sha256: of the source model's bytes, as hexadecimal.
-        input: the explained input.
+        input: the explained input; where ``pixels`` is given, a tensor within the graph.
         output: the explained tensor; not always a graph output (a trailing Softmax is skipped).
         output_reason: why that tensor.
         scores: how many scores an image has in the explained tensor, None where unknown.
@@ -105,7 +105,8 @@ class Manifest:
         emits: what the graph computes beyond the score.
         frozen_biases: whether the offsets stayed plain initializers.
         seed: whether ``fg_seed`` stands in the place of ``fg_target``.
-        layout: of the explained input, such as ``nchw``; None where it has no grid.
+        layout: of the graph input that images are fed to, such as ``nchw``; None where it has no
+            grid.
         preprocessing: as `fg_onnx.preprocess.Preprocessing.to_dict` gives it, or None.
         labels: class names in order of the explained output, or None.
         sites: in the order of the columns 1.. of ``fg_contributions``.
@@ -116,6 +117,8 @@ class Manifest:
             last. None for a single number.
         score_grid: the axes of ``score_shape`` that lie on the explained input's grid, in its
             order; None where there is no grid.
+        pixels: the graph input of integer images whose first float tensor is ``input``; None
+            where ``input`` is itself fed.
     """
 
     tool_version: str
@@ -138,6 +141,12 @@ class Manifest:
     score_shape: tuple[Dim, ...] | None = None
     class_axis: int | None = None
     score_grid: tuple[int, ...] | None = None
+    pixels: str | None = None
+
+    @property
+    def fed(self) -> str:
+        """The graph input that images are fed to."""
+        return self.pixels or self.input
 
     @property
     def classes(self) -> int | None:

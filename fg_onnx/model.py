@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import inliner, shape_inference, version_converter
+from onnx import version_converter
 
 from fg_onnx.errors import ModelError, first_line
 from fg_onnx.external import load_external_data, require_loaded
@@ -98,7 +98,7 @@ def opset_of(proto: onnx.ModelProto) -> int:
 def normalise(
     source: Source, opset: int | None = None, *, freeze_defaults: bool = False
 ) -> onnx.ModelProto:
-    """An equal model without local functions, of a sufficient opset and IR.
+    """An equal model of a sufficient opset and IR.
 
     It may be the source's own proto: not to be changed. Initializers that are listed among its
     inputs are defaults that a caller may override; ``freeze_defaults`` makes them constants.
@@ -106,37 +106,9 @@ def normalise(
     Raises:
         ModelError: the opset cannot be raised, or raising it changes the outputs.
     """
-    raised = _raised(inline_functions(source), source.name, opset)
+    raised = _raised(source.proto, source.name, opset)
     fixed = freeze_defaults or source.proto.ir_version < _IR_OF_DEFAULTS
     return _unlisted(raised) if fixed else raised
-
-
-def inline_functions(source: Source) -> onnx.ModelProto:
-    """An equal model without local functions.
-
-    It may be the source's own proto: not to be changed.
-
-    Raises:
-        ModelError: a function is of another opset than the model, and cannot be brought to it.
-    """
-    proto = source.proto
-    if not proto.functions:
-        return proto
-    inlined = inliner.inline_local_functions(proto)
-    if not inlined.functions:
-        return inlined
-    try:
-        typed = shape_inference.infer_shapes(proto)  # which the conversion looks for
-        converted = inliner.inline_local_functions(typed, convert_version=True)
-    except Exception as error:  # the converter raises RuntimeError and ValueError of its own
-        raise ModelError(
-            "functions",
-            f"the function `{inlined.functions[0].name}` of `{source.name}` cannot be brought to "
-            f"the model's opset {opset_of(proto)}: {first_line(error)}",
-            "export the model again, with one opset for all of it",
-        ) from error
-    _compare(proto, converted, f"inlining the functions of `{source.name}`")
-    return converted
 
 
 def _raised(proto: onnx.ModelProto, name: str, wanted: int | None) -> onnx.ModelProto:
@@ -170,7 +142,7 @@ def _raised(proto: onnx.ModelProto, name: str, wanted: int | None) -> onnx.Model
     raised.ir_version = max(raised.ir_version, LOWEST_IR)
     if found < _FREE_COORDINATES:
         _resize_as_before(raised)
-    _compare(proto, raised, f"raising `{name}` from opset {found} to {target}")
+    require_equal(proto, raised, f"raising `{name}` from opset {found} to {target}")
     return raised
 
 
@@ -182,10 +154,14 @@ def _resize_as_before(raised: onnx.ModelProto) -> None:
                 node.attribute.append(onnx.helper.make_attribute(name, value))
 
 
-def _compare(before: onnx.ModelProto, after: onnx.ModelProto, change: str) -> None:
-    """Run both on the same noise; the change must not be seen in what they compute."""
+def require_equal(before: onnx.ModelProto, after: onnx.ModelProto, change: str) -> None:
+    """Run both on the same noise.
+
+    Raises:
+        ModelError: the change is seen in what they compute, or one of them does not run.
+    """
     try:
-        feeds = _noise(before)
+        feeds = noise(before)
     except (LookupError, MemoryError, TypeError, ValueError) as error:
         raise ModelError(
             "opset",
@@ -205,8 +181,9 @@ def _compare(before: onnx.ModelProto, after: onnx.ModelProto, change: str) -> No
             )
 
 
-def _noise(proto: onnx.ModelProto) -> dict[str, np.ndarray]:
-    generator = np.random.default_rng(0)
+def noise(proto: onnx.ModelProto, seed: int = 0) -> dict[str, np.ndarray]:
+    """Random values from 0 to 2 for all inputs that have no default."""
+    generator = np.random.default_rng(seed)
     held = {tensor.name for tensor in proto.graph.initializer}
     feeds = {}
     for value in proto.graph.input:

@@ -16,7 +16,9 @@ from fg_onnx.branches import own_tensors, take_branches
 from fg_onnx.composites import recognise
 from fg_onnx.dimensions import name_dimensions
 from fg_onnx.errors import FgOnnxError, UnsupportedModelError
+from fg_onnx.functions import inline_functions
 from fg_onnx.layout import Layout, Layouts
+from fg_onnx.pixels import first_floats, is_pixels, layout_of_pixels
 from fg_onnx.primal import (
     Primal,
     active_nodes,
@@ -54,10 +56,11 @@ class Plan:
         graph: a working copy of its graph, function bodies expanded; instrumenting changes it.
         opset: of the graph.
         x: the explained input.
+        pixels: the graph input of integers that ``x`` is made from; None: ``x`` is itself fed.
         y: the explained tensor.
         reason: why that tensor.
         ranking: the graph output that ranks the scores as ``y`` does, or None.
-        layout: of the explained input, None where it has no spatial grid.
+        layout: of ``x``, None where it has no spatial grid.
         output_layout: of the explained tensor, None where it has no grid.
         primals: the active steps, in topological order.
         sites: in topological order.
@@ -69,6 +72,7 @@ class Plan:
     graph: gs.Graph
     opset: int
     x: gs.Tensor
+    pixels: gs.Tensor | None
     y: gs.Tensor
     reason: str
     ranking: str | None
@@ -77,6 +81,16 @@ class Plan:
     primals: tuple[Primal, ...]
     sites: tuple[BoundSite, ...]
     unsupported: tuple[Unsupported, ...]
+
+    @property
+    def fed(self) -> gs.Tensor:
+        """The graph input that images are fed to."""
+        return self.x if self.pixels is None else self.pixels
+
+    @property
+    def fed_layout(self) -> Layout | None:
+        """Its layout, None where it has no spatial grid."""
+        return layout_of_pixels(self.x, self.layout)
 
     def require_support(self) -> None:
         """Fail if any node stands in the way.
@@ -121,7 +135,8 @@ def make_plan(
     _require_free_names(proto)
     graph = working.to_graph(proto)
     version = model.opset_of(proto)
-    x = _explained_input(graph, input, frozenset(model.defaults_of(proto)))
+    fed = _fed_input(graph, input, frozenset(model.defaults_of(proto)))
+    x = fed if is_float(fed) else first_floats(graph, fed)
     y, reason, ranking = _explained_output(graph, x, output, version)
     _require_rows(x, y)
     unsupported = _expand_bodies(graph, proto, x, y)
@@ -145,8 +160,8 @@ def make_plan(
     layouts = Layouts(primals, x)
     sites = find_sites(primals, layouts, freeze=freeze)
     return Plan(
-        source, proto, graph, version, x, y, reason, ranking, layouts.of(x), layouts.of(y),
-        tuple(primals), sites, tuple(unsupported),
+        source, proto, graph, version, x, None if fed is x else fed, y, reason, ranking,
+        layouts.of(x), layouts.of(y), tuple(primals), sites, tuple(unsupported),
     )  # fmt: skip
 
 
@@ -189,28 +204,29 @@ def _expand_bodies(
 
 def _settled(source: model.Source) -> model.Source:
     """The model without functions and known branches, its open dimensions named."""
-    inlined = name_dimensions(model.inline_functions(source))
+    inlined = name_dimensions(inline_functions(source))
     return replace(source, proto=take_branches(inlined))
 
 
-def _explained_input(graph: gs.Graph, name: str | None, defaults: frozenset[str]) -> gs.Tensor:
+def _fed_input(graph: gs.Graph, name: str | None, defaults: frozenset[str]) -> gs.Tensor:
     if name is not None:
         for tensor in graph.inputs:
-            if tensor.name == name and is_float(tensor):
+            if tensor.name == name and (is_float(tensor) or is_pixels(tensor)):
                 return tensor
         raise UnsupportedModelError(
             "no-such-input",
-            f"the model has no float input `{name}`",
+            f"the model has no image input `{name}`",
             f"its inputs: {', '.join(tensor.name for tensor in graph.inputs)}",
         )
     needed = [tensor for tensor in graph.inputs if tensor.name not in defaults]
     floats = [tensor for tensor in needed if is_float(tensor) and tensor.shape is not None]
     images = [t for rank in _IMAGE_RANKS for t in floats if len(t.shape) == rank]
+    images = images or [tensor for tensor in needed if is_pixels(tensor)]
     if not images:
         described = ", ".join(f"{t.name}: {t.dtype} {t.shape}" for t in needed)
         raise UnsupportedModelError(
             "no-image-input",
-            f"the model has no float input of 3 to 5 dimensions (it has {described or 'none'})",
+            f"the model has no image input of 3 to 5 dimensions (it has {described or 'none'})",
             "export the model with its preprocessing outside, so that it takes float images",
         )
     return images[0]

@@ -28,11 +28,11 @@ _DTYPES: Mapping[str, npt.DTypeLike] = {
     "tensor(double)": np.float64,
     "tensor(float16)": np.float16,
 }
-_FED: Mapping[str, npt.DTypeLike] = {
+_IMAGES: Mapping[str, npt.DTypeLike] = {
     **_DTYPES,
-    "tensor(bool)": np.bool_,
     **{f"tensor({kind}{n})": f"{kind}{n}" for kind in ("int", "uint") for n in (8, 16, 32, 64)},
 }
+_FED: Mapping[str, npt.DTypeLike] = {**_IMAGES, "tensor(bool)": np.bool_}
 _OUTPUTS: Mapping[str, str] = MappingProxyType(
     {
         "saliency": manifest.SALIENCY,
@@ -66,7 +66,7 @@ class Attribution:
             are no contributions.
         saliency: float [N, *grid], the map of Eq. 2 on the grid of the input: [N, H, W] for images,
             [N, L] for signals, [N, D, H, W] for volumes; None if not emitted.
-        input_gradient: in the shape of the input; None if not emitted.
+        input_gradient: in the shape of the explained input; None if not emitted.
         layer_maps: site name -> float [N, *grid of the site]; empty if not emitted.
         bias_gradients: site name -> in the shape of the site; empty if not emitted.
         outputs: the model's original outputs by name.
@@ -152,13 +152,13 @@ class Session:
 
     @property
     def input_shape(self) -> tuple[int | str | None, ...]:
-        """Of the explained input; symbolic dimensions as str."""
+        """Of the input that images are fed to; symbolic dimensions as str."""
         return tuple(self._input.shape)
 
     @property
     def further_inputs(self) -> dict[str, tuple[int | str | None, ...]]:
         """The shapes of the inputs that are to be fed beside the explained one, by name."""
-        own = {manifest.SEED, self.manifest.input}
+        own = {manifest.SEED, self.manifest.fed}
         needed = [value for value in self._session.get_inputs() if value.name not in own]
         return {value.name: tuple(value.shape) for value in needed}
 
@@ -173,7 +173,8 @@ class Session:
         """Explain N preprocessed images.
 
         Args:
-            array: in the shape of the explained input.
+            array: in the shape of the input that images are fed to. Where that one is of integers,
+                whole numbers within its range.
             target: an index into the explained output, one for all or one for each image; None:
                 the predicted class.
             seed: a cotangent [N, *scores] in the shape of the explained output, for a model with
@@ -232,8 +233,7 @@ class Session:
         return found.reshape(len(images), *static) if len(static) == len(dims) else found
 
     def _images(self, array: npt.ArrayLike) -> Array:
-        dtype = _DTYPES[self._input.type]
-        images = np.asarray(array, dtype=dtype)
+        images = self._typed(array)
         wanted = self.input_shape
         fits = images.ndim == len(wanted) and all(
             not isinstance(dim, int) or dim == size or axis == 0
@@ -247,6 +247,22 @@ class Session:
                 "preprocess the images as the model wants them",
             )
         return images
+
+    def _typed(self, array: npt.ArrayLike) -> Array:
+        dtype = np.dtype(_IMAGES[self._input.type])
+        images = np.asarray(array)
+        if dtype.kind == "f":
+            return images.astype(dtype, copy=False)
+        limits = np.iinfo(dtype)
+        whole = images.dtype.kind in "iu" or np.array_equal(images, np.rint(images))
+        if not whole or images.min(initial=0) < limits.min or images.max(initial=0) > limits.max:
+            raise InputError(
+                "not-pixels",
+                f"the model takes `{self._input.name}` as {dtype}, and these are not whole numbers "
+                f"from {limits.min} to {limits.max}",
+                "feed pixels as they are: the model does its own preprocessing",
+            )
+        return images.astype(dtype, copy=False)
 
     def _fed(self, feeds: Mapping[str, npt.ArrayLike], count: int) -> dict[str, Array]:
         return {name: self._fitted(name, np.asarray(value), count) for name, value in feeds.items()}
@@ -408,9 +424,9 @@ def _take(found: dict[str, Array], prefix: str, *, squeeze: bool) -> Mapping[str
 
 def _explained_input(session: Any, held: Manifest) -> Any:
     for value in session.get_inputs():
-        if value.name == held.input and value.type in _DTYPES and value.shape:
+        if value.name == held.fed and value.type in _IMAGES and value.shape:
             return value
-    raise manifest.broken(f"the model has no float input `{held.input}`")
+    raise manifest.broken(f"the model has no image input `{held.fed}`")
 
 
 def _require_outputs(outputs: Sequence[str], held: Manifest) -> None:

@@ -11,8 +11,8 @@ from commands import FASHION_VGG, everything_in, fg, fg_process, write_model
 from fg_onnx import instrument
 from sample_models import tiny
 
-KEYS = ["schema_version", "instrumentable", "explained_input", "explained_output", "sites"]
-KEYS += ["unsupported"]
+KEYS = ["schema_version", "instrumentable", "explained_input", "pixels", "explained_output"]
+KEYS += ["sites", "unsupported"]
 SITE_KEYS = ["name", "kind", "op", "shape", "spatial", "channel_axis", "spatial_axes", "grid"]
 
 
