@@ -54,6 +54,10 @@ def instrument(
             help="Make constants of MODEL's own inputs that have a default.",
         ),
     ] = False,
+    dynamic_batch: Annotated[
+        bool,
+        typer.Option("--dynamic-batch", help="Make a fixed batch symbolic, where that is sound."),
+    ] = False,
     seed: Annotated[
         bool, typer.Option("--seed", help="Take a cotangent fg_seed instead of a class fg_target.")
     ] = False,
@@ -80,6 +84,7 @@ def instrument(
         emit=cast("tuple[Emit, ...]", tuple(name.strip() for name in emit.split(","))),
         freeze_biases=freeze_biases,
         freeze_defaults=freeze_defaults,
+        dynamic_batch=dynamic_batch,
         seed=seed,
         opset=opset,
         preprocessing=fg_onnx.load_preprocessing(preprocess) if preprocess else None,

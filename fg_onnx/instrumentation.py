@@ -52,6 +52,7 @@ def instrument(
     emit: Sequence[Emit] = DEFAULT_EMITS,
     freeze_biases: bool = False,
     freeze_defaults: bool = False,
+    dynamic_batch: bool = False,
     seed: bool = False,
     opset: int | None = None,
     preprocessing: Preprocessing | None = None,
@@ -67,6 +68,7 @@ def instrument(
         emit: what the model shall compute beyond the score.
         freeze_biases: leave biases as plain initializers.
         freeze_defaults: make inputs with a default of the source's own plain initializers too.
+        dynamic_batch: make a fixed batch symbolic, where every node keeps the images apart.
         seed: take a cotangent ``fg_seed`` in the place of the class index ``fg_target``.
         opset: raise the model to this opset.
         preprocessing: kept in the manifest.
@@ -85,6 +87,7 @@ def instrument(
         opset=opset,
         freeze=freeze_biases,
         freeze_defaults=freeze_defaults,
+        dynamic_batch=dynamic_batch,
     )
     plan.require_support()
     if {"saliency", "layer-maps"} & set(emit):

@@ -11,6 +11,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from fg_onnx import manifest, model, working
+from fg_onnx.batching import free_batch
 from fg_onnx.bodies import expand
 from fg_onnx.branches import own_tensors, take_branches
 from fg_onnx.composites import recognise
@@ -110,6 +111,7 @@ def make_plan(
     opset: int | None = None,
     freeze: bool = False,
     freeze_defaults: bool = False,
+    dynamic_batch: bool = False,
 ) -> Plan:
     """Choose what to explain, and find the sites.
 
@@ -120,6 +122,7 @@ def make_plan(
         opset: raise the model to this opset.
         freeze: leave biases as they are.
         freeze_defaults: take initializers that are listed as inputs for constants.
+        dynamic_batch: make a fixed batch symbolic.
 
     Raises:
         ModelError: the model's opset cannot be raised.
@@ -133,6 +136,8 @@ def make_plan(
         )
     proto = model.normalise(_settled(source), opset, freeze_defaults=freeze_defaults)
     _require_free_names(proto)
+    if dynamic_batch:
+        proto = free_batch(proto, source.name)
     graph = working.to_graph(proto)
     version = model.opset_of(proto)
     fed = _fed_input(graph, input, frozenset(model.defaults_of(proto)))

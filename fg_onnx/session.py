@@ -351,7 +351,7 @@ class Session:
             raise InputError(
                 "fixed-batch",
                 f"the model takes batches of {fixed}, not {len(images)}",
-                "export it with a dynamic batch",
+                "instrument it with --dynamic-batch, or export it with a dynamic batch",
             )
         rows = [
             self._call(
