@@ -21,12 +21,14 @@ UNCLIPPED = "unclipped"
 
 _WAY_OUT = "quantise the float model in QDQ form: QuantFormat.QDQ of onnxruntime's quantize_static"
 
-# Their results hold entries of their operands and nothing else, so that they do to the numbers
-# what they do to the integers (MaxPool does, for scales are positive).
-_MOVING = frozenset(
+MOVING = frozenset(
     {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Identity", "Expand", "Slice"}
     | {"Split", "Gather", "Concat", "MaxPool", "DepthToSpace", "SpaceToDepth"}
 )
+"""Operators whose results hold entries of their operands and nothing else.
+
+They do to the numbers what they do to the integers (MaxPool does, for scales are positive).
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +60,7 @@ class Quantisation:
         axis = self.axis % len(shape)
         if not self.block:
             return op.Reshape(parameter, [-1 if i == axis else 1 for i in range(len(shape))])
-        before, blocks, after = _parted(parameter.shape, axis)
+        before, blocks, after = _parted(self.scale.shape, axis)
         apart = op.Reshape(parameter, [*before, blocks, 1, *after])
         repeated = op.Expand(apart, op.constant([*before, blocks, self.block, *after]))
         whole = op.Reshape(repeated, [*before, blocks * self.block, *after])
@@ -116,7 +118,7 @@ def quantisations(primals: Sequence[Primal]) -> dict[str, Quantisation]:
             if not held[0].is_that_of(quantisation(p)):
                 raise p.refusal("its operand was quantised by another scale or zero point")
             continue
-        if p.op_type not in _MOVING or (p.op_type == "Concat" and not all(p.active)):
+        if p.op_type not in MOVING or (p.op_type == "Concat" and not all(p.active)):
             raise p.refusal("it calculates with quantised integers")
         if not all(other.per_tensor and other.is_that_of(held[0]) for other in held):
             raise p.refusal("its operands were quantised by several scales or zero points")
@@ -132,7 +134,7 @@ def unclipped_scores(primals: Sequence[Primal], y: gs.Tensor) -> list[Primal]:
     """
     trailing, found = {y.name}, []
     for p in reversed(primals):
-        if p.y.name in trailing and p.op_type in _MOVING | {"DequantizeLinear"}:
+        if p.y.name in trailing and p.op_type in MOVING | {"DequantizeLinear"}:
             trailing.update(u.name for u in p.inputs if u)
         elif p.y.name in trailing and p.op_type == "QuantizeLinear":
             p = replace(p, attrs={**p.attrs, UNCLIPPED: True})

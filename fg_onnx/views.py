@@ -22,7 +22,7 @@ import onnx_graphsurgeon as gs
 from fg_onnx.emit import Emitter
 from fg_onnx.model import MOST_SEEN
 from fg_onnx.primal import NARROW, Primal
-from fg_onnx.quantised import Quantisation, quantisations
+from fg_onnx.quantised import MOVING, Quantisation, quantisations
 
 
 class Views:
@@ -80,14 +80,14 @@ class Views:
         return self._op.cast(tensor, np.float32)
 
     def _dequantised(self, q: gs.Tensor, how: Quantisation) -> gs.Tensor:
-        # Another axis of the same meaning: no runtime takes the node for one of the forward's.
-        rank = len(q.shape)
-        axis = how.axis - rank if how.axis >= 0 else how.axis + rank
-        operands = [how.scale] if how.zero is None else [how.scale, how.zero]
-        attrs = {"axis": axis, **({"block_size": how.block} if how.block else {})}
-        numbers = self._op.DequantizeLinear(q, *operands, **attrs)
-        numbers.dtype = how.scale.dtype
-        return self._wide(numbers)
+        # A unit scale: the runtime takes this node neither for one of the forward's nor, with a
+        # product behind it, for the edge of something to be computed in integers.
+        op, unit = self._op, self._op.constant(np.ones(how.scale.shape), how.scale.dtype)
+        operands = [unit] if how.zero is None else [unit, how.zero]
+        attrs = {"axis": how.axis, **({"block_size": how.block} if how.block else {})}
+        steps = op.DequantizeLinear(q, *operands, **attrs)
+        steps.dtype = how.scale.dtype
+        return op.Mul(self._wide(steps), how.along(op, self._wide(how.scale), q.shape))
 
     def _unpacked(self, node: gs.Node) -> gs.Tensor:
         """``scale * (q - zero_point)`` of a constant."""
@@ -105,28 +105,36 @@ class Views:
 
 
 def _fused(primals: Sequence[Primal], outputs: set[str]) -> frozenset[str]:
-    """Names of what a runtime may never compute as such.
+    """Names of what a runtime may never compute as such, or not in floats.
 
-    It is what one step, or a step and an activation after it, makes of dequantised tensors for
-    nothing but to be quantised.
+    It is what a step, or a step and an activation after it, makes of dequantised tensors for
+    nothing but to be quantised; and dequantised tensors that are moved about.
     """
-    found = set()
     steps = {id(node): p for p in primals for node in p.nodes}
+    found, moved = set[str](), set[str]()
     for p in primals:
-        if not _is_plain(p, outputs) or not all(map(_is_dequantised, _operands(p))):
+        operands = _operands(p)
+        if not _is_plain(p, outputs) or any(
+            not _is_dequantised(u) and u.name not in moved for u in operands
+        ):
             continue
-        if _only_quantised(p.y):
-            found.add(p.y.name)
-        elif len(p.y.outputs) == 1:
-            after = steps.get(id(p.y.outputs[0]))
-            if (
-                after is not None
-                and _is_plain(after, outputs)
-                and _operands(after) == [p.y]
-                and _only_quantised(after.y)
-            ):
-                found.update((p.y.name, after.y.name))
-    return frozenset(found)
+        if p.op_type in MOVING:
+            moved.add(p.y.name)
+            continue
+        last = _quantised_step(p, steps, outputs)
+        if last is not None:
+            found.update((p.y.name, last.y.name))
+    return frozenset(found | moved)
+
+
+def _quantised_step(p: Primal, steps: dict[int, Primal], outputs: set[str]) -> Primal | None:
+    """The step whose result is only quantised: this one, or an activation that alone reads it."""
+    if _only_quantised(p.y):
+        return p
+    after = steps.get(id(p.y.outputs[0])) if len(p.y.outputs) == 1 else None
+    if after is None or not _is_plain(after, outputs) or _operands(after) != [p.y]:
+        return None
+    return after if _only_quantised(after.y) else None
 
 
 def _operands(p: Primal) -> list[gs.Tensor]:

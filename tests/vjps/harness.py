@@ -34,6 +34,7 @@ from fg_onnx.composites import recognise
 from fg_onnx.emit import Emitter
 from fg_onnx.layout import Layouts
 from fg_onnx.primal import Primal, active_nodes, active_tensors, is_float, primal
+from fg_onnx.quantised import unclipped_scores
 from fg_onnx.sites import BoundSite, find_sites, promote_biases
 from fg_onnx.terms import site_term
 from fg_onnx.views import Views
@@ -449,7 +450,8 @@ def walk(proto: onnx.ModelProto) -> Walked:
     graph, opset = working.to_graph(proto), model.opset_of(proto)
     x, y = graph.inputs[0], graph.outputs[0]
     active = active_tensors(graph, x, y, frozenset(ZERO))
-    primals = recognise([primal(node, opset, active) for node in active_nodes(graph, active)])
+    steps = recognise([primal(node, opset, active) for node in active_nodes(graph, active)])
+    primals = unclipped_scores(steps, y)
     sites = find_sites(primals, Layouts(primals, x), freeze=True)
     ct = gs.Variable("ct", y.dtype, y.shape)
     graph.inputs.append(ct)
