@@ -117,7 +117,8 @@ def _constant_value(node: gs.Node) -> np.ndarray | None:
         raise ValueError(f"the Constant `{node.name}` has {len(node.attrs)} values")
     ((attribute, value),) = node.attrs.items()
     if attribute == "value":
-        return np.asarray(value.values)
+        with G_LOGGER.suppress():  # it warns of types that are none of NumPy's own
+            return np.asarray(value.values)
     kind = _PLAIN_CONSTANTS.get(attribute)
     return None if kind is None else np.asarray(value, dtype=kind)
 
