@@ -14,7 +14,6 @@ from onnx import TensorProto
 from precision import in_type
 
 from fg_onnx import Session, instrument
-from fg_onnx.manifest import EMITS
 from fg_onnx.session import TOLERANCES, completeness_residual
 
 FORMS = ("per tensor", "per channel")
@@ -24,11 +23,14 @@ COMPLETE = 1e-4
 # model what rounding made of each number: measured 2e-7 to 9e-7. A number within float32 rounding
 # of the end of its range may be clipped by one and not by the other; one such moves it by 1e-3.
 STRAIGHT_THROUGH = 1e-2
-FLOAT16 = 1e-2  # the project's bound; a rounding of float16 is 5e-4
-# The rank correlation of the int8 map with the float model's, explained for the same class.
-# Measured 0.89 to 0.98. Maps of the same model for different images correlate by at most LIKE, so
-# that a map which had lost its image would not pass.
+FLOAT16 = 1e-2  # the project's bound; measured 4e-4, a rounding of float16 being 5e-4
+# The rank correlation of the int8 map with the float model's, explained for the same class. Measured
+# 0.95 to 0.98; MobileNetV2 0.90 to 0.97, whose random weights int8 costs a class now and then.
 ALIKE = 0.85
+# Of maps of different photographs, at most: measured 0.61. In nets of random weights they are alike.
+UNLIKE = 0.75
+# How many images are explained, and how many more only calibrate.
+EXPLAINED, CALIBRATING = 2, 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,21 +41,23 @@ class Pair:
         floating: the float model.
         quantised: the same in QDQ form, uint8 activations and int8 weights.
         images: to be explained.
+        trained: whether the weights are.
     """
 
     floating: onnx.ModelProto
     quantised: onnx.ModelProto
     images: np.ndarray
+    trained: bool
 
 
-def pair(floating, calibration, form):
+def pair(floating, images, form, *, trained):
     from onnxruntime.quantization import QuantType
     from quantising import quantised
 
     name = floating.graph.input[0].name
-    feeds = [{name: image[None]} for image in calibration]
+    feeds = [{name: image[None]} for image in images]
     options = {"activation_type": QuantType.QUInt8, "per_channel": form == "per channel"}
-    return Pair(floating, quantised(floating, feeds, **options), calibration[:3])
+    return Pair(floating, quantised(floating, feeds, **options), images[:EXPLAINED], trained)
 
 
 @pytest.fixture(
@@ -71,18 +75,19 @@ def pair(floating, calibration, form):
 def nets(request, tmp_path_factory):
     name, form = request.param
     if name == "squeezenet":
-        yield pair(*squeezenet(), form)
+        yield pair(*squeezenet(), form, trained=True)
     else:
         exports = torch_exports()
         path = tmp_path_factory.mktemp("numbers") / f"{name}.onnx"
         exports.export(name, path)
-        yield pair(onnx.load(path), images_of(exports, 8), form)
+        images = images_of(exports, EXPLAINED + CALIBRATING)
+        yield pair(onnx.load(path), images, form, trained=False)
         path.unlink()
     gc.collect()
 
 
 def squeezenet():
-    """The trained SqueezeNet and eight photographs, prepared for it."""
+    """The trained SqueezeNet and photographs, prepared for it."""
     import fg_onnx
     from sample_models import photos
     from sample_models import squeezenet as source
@@ -90,7 +95,7 @@ def squeezenet():
     steps = fg_onnx.load_preprocessing("caffe-bgr")
     found = [
         fg_onnx.prepare(fg_onnx.read_image(path), steps, ("N", 3, 227, 227)).array
-        for path in photos.write()
+        for path in photos.write()[: EXPLAINED + CALIBRATING]
     ]
     return source.build(), np.concatenate(found)
 
@@ -106,15 +111,14 @@ def test_int8_outputs_completeness_and_map(nets):
     floating = session.explain(nets.images, found["fg_explained"])
     maps = found["fg_saliency"][:, 0]
     alike = [correlation(a, b) for a, b in zip(maps, floating.saliency, strict=True)]
-    others = [
-        correlation(maps[i], floating.saliency[j]) for i in range(3) for j in range(3) if i != j
-    ]
+    crossed = [correlation(maps[0], floating.saliency[1]), correlation(*maps)]
     print(
-        "residual", residual, "rank correlation", alike, "of others", others
+        "residual", residual, "rank correlation", alike, "crossed", crossed
     )  # to be seen with -rP
     assert np.all(residual <= COMPLETE)
     assert min(alike) >= ALIKE
-    assert max(others) < min(alike)
+    if nets.trained:
+        assert max(crossed) <= UNLIKE
 
 
 def test_int8_gradients_are_those_of_torch(nets):
@@ -184,46 +188,42 @@ def correlation(one, other):
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("keep_io", [False, True], ids=["float16", "float32 at both ends"])
-def test_resnet50_in_float16(tmp_path, keep_io):
+def test_resnet50_in_float16(tmp_path):
     exports = torch_exports()
     from interpreted import Interpreted
 
     path = tmp_path / "resnet50.onnx"
     exports.export("resnet50", path)
     floating = onnx.load(path)
-    model = in_type(floating, TensorProto.FLOAT16, keep_io=keep_io)
-    image = images_of(exports, 1).astype(np.float32 if keep_io else np.float16)
-    instrumented = instrument(model, emit=EMITS)
+    model = in_type(floating, TensorProto.FLOAT16)
+    image = images_of(exports, 1).astype(np.float16)
+    instrumented = instrument(model, emit=("saliency", "contributions", "input-gradient"))
     manifest = instrumented.manifest
-    kinks = [node.output[0] for node in model.graph.node if node.op_type == "Relu"]
-    kinks += [node.input[0] for node in model.graph.node if node.op_type == "MaxPool"]
-    exposed = expose(instrumented.model, list(dict.fromkeys(kinks)))
-    for value in exposed.graph.output:
-        if value.name in kinks:
-            value.type.tensor_type.elem_type = TensorProto.FLOAT16
-    found = run(exposed, {manifest.input: image})
+    kinks = {node.output[0] for node in model.graph.node if node.op_type == "Relu"}
+    # What the adjoint reads of them: on the CPU the runtime computes in float32 and leaves out the
+    # roundings to float16 that nothing but a cast back reads.
+    views = {
+        node.input[0]: node.output[0]
+        for node in instrumented.model.graph.node
+        if node.op_type == "Cast" and node.input[0] in kinks
+    }
+    assert set(views) == kinks
+    found = run(expose(instrumented.model, list(views.values())), {manifest.input: image})
     for name, value in found.items():
         assert np.all(np.isfinite(value)), name
     residual = completeness_residual(found["fg_score"], found["fg_contributions"])
     assert np.all(residual <= TOLERANCES["float16"])
-    # torch has the float16 model's own weights, and its side of every kink.
-    sorted_model = model if not keep_io else instrumented.model
-    torch_run = Interpreted(
-        onnx.ModelProto(graph=forward_of(sorted_model, model)), found, manifest.input
-    ).run(image)
-    scores = torch_run.tensors[manifest.output]
-    scores[0, int(found["fg_explained"][0])].backward()
+    deployed = {kink: found[view] for kink, view in views.items()}
+    torch_run = Interpreted(model, deployed, manifest.input).run(image)
+    torch_run.tensors[manifest.output][0, int(found["fg_explained"][0])].backward()
     gradient = torch_run.gradient(manifest.input)
     worst = np.abs(found["fg_input_gradient"] - gradient).max() / np.abs(gradient).max()
-    print("residual", residual, "input gradient", worst)
+    print("residual", residual, "input gradient", worst)  # to be seen with -rP
     assert worst <= FLOAT16
-
-
-def forward_of(ordered, model):
-    """The nodes of a model in the order of another that holds them, and its weights."""
-    own = {node.output[0] for node in model.graph.node}
-    graph = onnx.GraphProto()
-    graph.node.extend(node for node in ordered.graph.node if node.output[0] in own)
-    graph.initializer.extend(ordered.graph.initializer)
-    return graph
+    # The same with float32 at both ends, as converters leave it: another way to the same numbers.
+    session = Session(instrument(in_type(floating, TensorProto.FLOAT16, keep_io=True)), threads=2)
+    both = session.explain(image.astype(np.float32), found["fg_explained"])
+    assert np.all(both.residual <= session.tolerance)
+    scale = np.abs(both.contributions).sum()
+    assert np.abs(both.contributions - found["fg_contributions"]).max() <= FLOAT16 * scale
+    assert correlation(both.saliency, found["fg_saliency"]) >= ALIKE
