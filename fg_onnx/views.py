@@ -82,12 +82,13 @@ class Views:
     def _dequantised(self, q: gs.Tensor, how: Quantisation) -> gs.Tensor:
         # A unit scale: the runtime takes this node neither for one of the forward's nor, with a
         # product behind it, for the edge of something to be computed in integers.
-        op, unit = self._op, self._op.constant(np.ones(how.scale.shape), how.scale.dtype)
+        op, scale = self._op, self._wide(how.scale)
+        unit = op.constant(np.ones(scale.shape), scale.dtype)
         operands = [unit] if how.zero is None else [unit, how.zero]
         attrs = {"axis": how.axis, **({"block_size": how.block} if how.block else {})}
         steps = op.DequantizeLinear(q, *operands, **attrs)
-        steps.dtype = how.scale.dtype
-        return op.Mul(self._wide(steps), how.along(op, self._wide(how.scale), q.shape))
+        steps.dtype = scale.dtype
+        return op.Mul(steps, how.along(op, scale, q.shape))
 
     def _unpacked(self, node: gs.Node) -> gs.Tensor:
         """``scale * (q - zero_point)`` of a constant."""

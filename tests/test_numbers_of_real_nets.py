@@ -24,7 +24,7 @@ COMPLETE = 1e-4
 # of the end of its range may be clipped by one and not by the other; one such moves it by 1e-3.
 STRAIGHT_THROUGH = 1e-2
 FLOAT16 = 1e-2  # the project's bound; measured 4e-4, a rounding of float16 being 5e-4
-# The rank correlation of the int8 map with the float model's, explained for the same class: measured
+# Rank correlation of the int8 map with the float model's, explained for the same class: measured
 # 0.95 to 0.98; MobileNetV2 0.90 to 0.97, whose random weights int8 costs a class now and then.
 ALIKE = 0.85
 # Of maps of different photographs: measured at most 0.61. In nets of random weights all are alike.
