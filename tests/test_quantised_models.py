@@ -21,6 +21,18 @@ COMPLETE = 1e-5
 FORMS = {
     "uint8": {"activation_type": QuantType.QUInt8},
     "uint8 per channel": {"activation_type": QuantType.QUInt8, "per_channel": True},
+    "uint8, float biases": {
+        "activation_type": QuantType.QUInt8,
+        "extra_options": {"QuantizeBias": False},
+    },
+    "uint8, float weights behind a pair": {
+        "activation_type": QuantType.QUInt8,
+        "extra_options": {"AddQDQPairToWeight": True},
+    },
+    "uint8, convolutions alone": {
+        "activation_type": QuantType.QUInt8,
+        "op_types_to_quantize": ["Conv"],
+    },
     "int8": {"activation_type": QuantType.QInt8},
     "int8 symmetric per channel": {
         "activation_type": QuantType.QInt8,
@@ -37,7 +49,7 @@ NETS = (
 # Every net in one form, and every form.
 CASES = [
     *((name, "uint8 per channel") for name in NETS),
-    *(("bias_free", form) for form in FORMS if form != "uint8 per channel"),
+    *(("batchnorm_preact", form) for form in FORMS if form != "uint8 per channel"),
 ]
 
 
