@@ -61,10 +61,11 @@ def _per_image(op: Emitter, x: gs.Tensor, tensor: gs.Tensor, shape: Sequence[Dim
 def layer_of(op: Emitter, psi: Psi, term: Term, layout: Layout) -> Layer:
     """A term on a spatial grid, summed over channels by a style."""
     values, weight = term.values, term.weight
-    if weight is not None and term.axis != layout.channel:
+    count = layout.channels(term.shape)
+    along = layout.unfolded is None and term.axis == layout.channel
+    if weight is not None and not (along and term.shape[layout.channel] == count):
         values, weight = term.product(op), None
-    count = term.shape[layout.channel]
-    if not isinstance(count, int):
+    if count is None:
         raise UnsupportedModelError(
             "unknown-channels",
             f"the number of channels of a tensor of shape {list(term.shape)} is not known",
@@ -78,12 +79,16 @@ def _channels_first(
     op: Emitter, values: gs.Tensor, shape: Sequence[Dim], layout: Layout
 ) -> gs.Tensor:
     """[N, C, *grid]"""
-    named = [0, layout.channel, *layout.spatial]
-    ones = [axis for axis in range(len(shape)) if axis not in named]
-    if [*named, *ones] != list(range(len(shape))):
-        values = op.Transpose(values, perm=[*named, *ones])
-    if ones:
-        values = op.Squeeze(values, axes=list(range(len(named), len(shape))))
+    if layout.unfolded is not None:
+        values, shape = op.Reshape(values, [0, *layout.unfolded]), (shape[0], *layout.unfolded)
+    others = layout.others(shape)
+    order = [0, layout.channel, *others, *layout.spatial]
+    if order != list(range(len(shape))):
+        values = op.Transpose(values, perm=order)
+    if all(shape[axis] == 1 for axis in others):
+        values = op.Squeeze(values, axes=list(range(2, 2 + len(others)))) if others else values
+    else:
+        values = op.Reshape(values, [0, -1, *(shape[axis] for axis in layout.spatial)])
     if layout.tokens is not None:
         start, grid = layout.tokens.start, layout.tokens.grid
         end = start + math.prod(grid)

@@ -164,7 +164,8 @@ def _require_grid(plan: Plan) -> None:
 def _score_axes(plan: Plan) -> dict[str, Any]:
     """``class_axis`` and ``score_grid`` of the manifest."""
     layout = plan.output_layout
-    if layout is not None and layout.tokens is None:
+    plain = layout is not None and layout.tokens is None and layout.unfolded is None
+    if layout is not None and plain and len(plan.y.shape) == 2 + len(layout.spatial):
         grid = tuple(axis - 1 for axis in layout.spatial)
         return {"class_axis": layout.channel - 1, "score_grid": grid}
     rank = len(score_shape(plan.x, plan.y))

@@ -43,17 +43,20 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Layout:
-    """Axes of an image-like tensor [N, C, *grid] in any order; axes not named are of size 1.
+    """Axes of an image-like tensor [N, C, *grid] in any order; others than these are channels too.
 
     Attributes:
         channel: the axis of the channels.
         spatial: the axes of the grid, in the grid's order: (depth,) (height,) width.
         tokens: the grid that the one axis of ``spatial`` holds, None where it is plain.
+        unfolded: of a tensor that only holds the entries of an image-like one in their order, the
+            shape of that one without the batch; ``channel`` and ``spatial`` are its axes then.
     """
 
     channel: int
     spatial: tuple[int, ...]
     tokens: Tokens | None = None
+    unfolded: tuple[int, ...] | None = None
 
     @property
     def name(self) -> LayoutName:
@@ -62,7 +65,28 @@ class Layout:
 
     def grid(self, shape: Sequence[Dim]) -> tuple[Dim, ...]:
         """The sizes of the grid in a tensor of that shape."""
-        return self.tokens.grid if self.tokens else tuple(shape[axis] for axis in self.spatial)
+        if self.tokens is not None:
+            return self.tokens.grid
+        return tuple(self._image_like(shape)[axis] for axis in self.spatial)
+
+    def channels(self, shape: Sequence[Dim]) -> int | None:
+        """How many channels a tensor of that shape has, None where that is not known."""
+        dims = self._image_like(shape)
+        return _count([dims[axis] for axis in (self.channel, *self.others(shape))])
+
+    def others(self, shape: Sequence[Dim]) -> list[int]:
+        """The axes that are neither the batch nor named; most often of size 1, if there are any."""
+        named = (0, self.channel, *self.spatial)
+        return [axis for axis in range(len(self._image_like(shape))) if axis not in named]
+
+    def is_mappable(self, shape: Sequence[Dim]) -> bool:
+        """Whether the channels of a tensor of that shape can be added up."""
+        dims = self._image_like(shape)
+        plain = all(dims[axis] == 1 for axis in self.others(shape))
+        return self.channels(shape) is not None and (plain or is_static(self.grid(shape)))
+
+    def _image_like(self, shape: Sequence[Dim]) -> Sequence[Dim]:
+        return shape if self.unfolded is None else (shape[0], *self.unfolded)
 
 
 def channels_first(spatial: int) -> Layout:
@@ -124,7 +148,9 @@ class Layouts:
             self._claim(p)
             self._spread(p, "up")
         found = self._known.get(x.name)
-        if found is None or found.tokens or len(found.spatial) > MOST_SPATIAL:
+        if found is None or len(x.shape) != 2 + len(found.spatial):
+            return _guess(x)
+        if found.tokens or found.unfolded or len(found.spatial) > MOST_SPATIAL:
             return _guess(x)
         return found
 
@@ -150,7 +176,7 @@ class Layouts:
             layout = _moved(p, found, target, way) if found else None
             if layout is not None:
                 self._known[target.name] = layout
-            elif way == "down" and RULES[p.op_type].axes in ("channels-first", "kept"):
+            elif way == "down" and _is_lost(p, [layout for _, layout in found]):
                 self._known[target.name] = None  # its axes are known not to be the image's
 
     # --- the batch --------------------------------------------------------------------------
@@ -161,9 +187,9 @@ class Layouts:
             folds = [self._folds.get(u.name) for u in p.inputs if u is not None]
             fold = next((found for found in folds if found is not None), Fraction(1))
             if RULES[p.op_type].axes == "reshaped":
-                old, new = ((t.shape or [None])[1:] for t in (p.x, p.y))
-                if is_static(old) and is_static(new) and math.prod(new):
-                    fold *= Fraction(math.prod(old), math.prod(new))
+                old, new = (_count((t.shape or [None])[1:]) for t in (p.x, p.y))
+                if old is not None and new:
+                    fold *= Fraction(old, new)
             if fold != 1:
                 self._folds.update({y.name: fold for y in p.outputs if y is not None})
 
@@ -174,6 +200,14 @@ class Layouts:
 
 
 # --- what a step does to a layout -----------------------------------------------------------------
+
+
+def _is_lost(p: Primal, layouts: Sequence[Layout]) -> bool:
+    """Whether a step that cannot pass its operands' layouts on leaves none to be found either."""
+    axes = RULES[p.op_type].axes
+    if not layouts:  # they are known to have none
+        return axes != "new"
+    return axes == "channels-first" or (axes == "permuted" and layouts[0].unfolded is not None)
 
 
 def _moved(
@@ -188,6 +222,9 @@ def _moved(
         return _reshaped(layout, source.shape, target.shape)
     if axes == "new" or _rank(source) != _rank(target):
         return None
+    if layout.unfolded is not None:
+        same = list(source.shape[1:]) == list(target.shape[1:])
+        return layout if same and axes == "kept" else None
     if axes == "joined" and layout.tokens is not None:
         return _joined(p, found, layout, target, way)
     if axes == "product":
@@ -195,8 +232,8 @@ def _moved(
         mixed = len(target.shape) - (1 if p.active[0] else 2)
         return layout if p.active.count(True) == 1 and layout.channel == mixed else None
     if axes == "channels-first":
-        grid = list(range(2, len(target.shape)))
-        if layout.channel != 1 or sorted(layout.spatial) != grid:
+        others = set(range(2, len(target.shape))) - set(layout.spatial)
+        if layout.channel != 1 or any(t.shape[a] != 1 for a in others for t in (source, target)):
             return None
     same = source.shape[layout.spatial[0]] == target.shape[layout.spatial[0]]
     return layout if same or not layout.tokens else None
@@ -204,25 +241,35 @@ def _moved(
 
 def _permuted(p: Primal, layout: Layout, way: Way) -> Layout | None:
     perm = p.attrs.get("perm")
-    if not perm or perm[0] != 0:
+    if not perm or perm[0] != 0 or layout.unfolded is not None:
         return None
     to = list(perm) if way == "up" else [list(perm).index(axis) for axis in range(len(perm))]
     return replace(layout, channel=to[layout.channel], spatial=tuple(to[a] for a in layout.spatial))
 
 
 def _reshaped(layout: Layout, old: Sequence[Dim], new: Sequence[Dim] | None) -> Layout | None:
-    """Through a Reshape that writes the grid into one axis, out of it, or drops an axis of 1."""
-    if new is None or (isinstance(old[0], int) and isinstance(new[0], int) and old[0] != new[0]):
+    """Through a Reshape that writes the grid into one axis or out of it, or moves axes of 1.
+
+    Any other leaves the entries in their order at least.
+    """
+    if not new or (isinstance(old[0], int) and isinstance(new[0], int) and old[0] != new[0]):
         return None
     for candidate, shape in _reshapings(layout, old):
         if None not in shape and list(new[1:]) == shape:
             return candidate
-    return None
+    if layout.unfolded is None:
+        for through in (_ones_moved, _channels_apart):
+            moved = through(layout, old, new)
+            if moved is not None:
+                return moved
+    return _unfolded(layout, old, new)
 
 
 def _reshapings(layout: Layout, old: Sequence[Dim]) -> list[tuple[Layout, list[Dim]]]:
     """Layouts and the shapes, without the batch, in which they would hold."""
     rest = list(old[1:])
+    if layout.unfolded is not None:
+        return [(replace(layout, unfolded=None), [*layout.unfolded])]
     found = [(layout, rest)]
     first, count = layout.spatial[0], len(layout.spatial)
     if layout.tokens is not None:
@@ -238,12 +285,57 @@ def _reshapings(layout: Layout, old: Sequence[Dim]) -> list[tuple[Layout, list[D
         channel = layout.channel - (count - 1) * (layout.channel > first)
         merged = [*rest[: first - 1], math.prod(sizes), *rest[first - 1 + count :]]
         found.append((Layout(channel, (first,), Tokens(tuple(sizes))), merged))
-    for axis in layout.spatial if count > 1 else ():
-        if old[axis] == 1:
-            kept = tuple(a - (a > axis) for a in layout.spatial if a != axis)
-            without = Layout(layout.channel - (layout.channel > axis), kept)
-            found.append((without, [*rest[: axis - 1], *rest[axis:]]))
     return found
+
+
+def _channels_apart(layout: Layout, old: Sequence[Dim], new: Sequence[Dim]) -> Layout | None:
+    """Where the grid stays first or last while the channels are taken apart or put together."""
+    count = len(layout.spatial)
+    first, end = min(layout.spatial), max(layout.spatial) + 1
+    if end - first != count or len(new) < 2 + count:
+        return None
+    moved = len(new) - len(old)
+    for holds, shift, channel in ((end == len(old), moved, 1), (first == 1, 0, 1 + count)):
+        grid = slice(first + shift, end + shift)
+        if not holds or list(new[grid]) != list(old[first:end]) or None in new[grid]:
+            continue
+        before = _count([*old[1:first], *old[end:]])
+        if before is not None and before == _count([*new[1 : grid.start], *new[grid.stop :]]):
+            spatial = tuple(axis + shift for axis in layout.spatial)
+            return replace(layout, channel=channel, spatial=spatial)
+    return None
+
+
+def _ones_moved(layout: Layout, old: Sequence[Dim], new: Sequence[Dim]) -> Layout | None:
+    """Where the named axes lie if nothing but axes of size 1 came or went."""
+    if layout.tokens is not None:
+        return None
+    left = [a for a in range(1, len(old)) if a in (layout.channel, *layout.spatial) or old[a] != 1]
+    to: dict[int, int] = {}
+    for axis, size in enumerate(new[1:], start=1):
+        while left and old[left[0]] == 1 != size and left[0] in layout.spatial:
+            left.pop(0)
+        if left and size is not None and old[left[0]] == size:
+            to[left.pop(0)] = axis
+        elif size != 1:
+            return None
+    spatial = tuple(to[axis] for axis in layout.spatial if axis in to)
+    gone = all(old[axis] == 1 and axis in layout.spatial for axis in left)
+    return (
+        Layout(to[layout.channel], spatial) if gone and spatial and layout.channel in to else None
+    )
+
+
+def _unfolded(layout: Layout, old: Sequence[Dim], new: Sequence[Dim]) -> Layout | None:
+    """The same entries in their order, in a shape of which nothing more is known."""
+    count = _count(old[1:])
+    if count is None or count != _count(new[1:]) or layout.tokens is not None:
+        return None
+    if layout.unfolded is not None:
+        return layout
+    if _count(layout.grid(old)) == 1:
+        return None  # a vector, of no place but the whole image
+    return replace(layout, unfolded=tuple(dim for dim in old[1:] if isinstance(dim, int)))
 
 
 def _joined(
@@ -268,6 +360,12 @@ def _joined(
             return None
         start += operand.shape[along]
     return None
+
+
+def _count(dims: Sequence[Dim]) -> int | None:
+    """The product of sizes, None where one is not known."""
+    static = [dim for dim in dims if isinstance(dim, int)]
+    return math.prod(static) if len(static) == len(dims) else None
 
 
 def _rank(tensor: gs.Tensor) -> int | None:

@@ -68,6 +68,9 @@ class Site:
             such a site counts in the contributions and is left out of the map.
         grid: of tokens: the sizes of the grid that lies row by row in the one spatial axis.
         grid_start: where on that axis it begins, after class tokens.
+        unfolded: where ``tensor`` only holds the entries of an image-like tensor in their order, as
+            before a decomposed GroupNormalization, the shape of that one without the batch;
+            ``channel_axis`` and ``spatial_axes`` are its axes then.
     """
 
     name: str
@@ -81,6 +84,7 @@ class Site:
     spatial_axes: tuple[int, ...] | None
     grid: tuple[int, ...] | None = None
     grid_start: int = 0
+    unfolded: tuple[int, ...] | None = None
 
     @property
     def spatial(self) -> bool:

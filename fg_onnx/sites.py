@@ -56,6 +56,7 @@ def _bound(p: Primal, offset: Offset, name: str, layouts: Layouts, *, freeze: bo
         spatial_axes=layout.spatial if layout else None,
         grid=layout.tokens.grid if layout and layout.tokens else None,
         grid_start=layout.tokens.start if layout and layout.tokens else 0,
+        unfolded=layout.unfolded if layout else None,
     )
     return BoundSite(site, p, offset, layout)
 
@@ -94,7 +95,7 @@ def _grid(p: Primal, offset: Offset, layouts: Layouts) -> Layout | None:
     An implicit offset has one only where its parts have the same shape, or the rule a form for it.
     """
     layout = layouts.of(p.y)
-    if layout is None or not isinstance(p.shape(p.y)[layout.channel], int):
+    if layout is None or not layout.is_mappable(p.shape(p.y)):
         return None
     if offset.kind == "implicit" and RULES[p.op_type].term is None:
         operands = zip(p.inputs, p.active, strict=True)

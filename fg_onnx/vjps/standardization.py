@@ -152,7 +152,6 @@ _register(
     _instance,
     "As LayerNormalization, over the positions of each channel",
     offset=_bias(1),
-    axes="channels-first",
 )
 
 
@@ -173,7 +172,6 @@ _register(
     _group,
     "As LayerNormalization, over the channels and positions of each group",
     offset=_bias(1),
-    axes="channels-first",
 )
 
 # The operator adds 1e-9 to the standard deviation. Its square, added to the variance, is the same
