@@ -18,7 +18,8 @@ from fg_onnx.composites import recognise
 from fg_onnx.dimensions import name_dimensions
 from fg_onnx.errors import FgOnnxError, UnsupportedModelError
 from fg_onnx.functions import inline_functions
-from fg_onnx.layout import Layout, Layouts
+from fg_onnx.layout import Layout
+from fg_onnx.layouts import Layouts
 from fg_onnx.pixels import first_floats, is_pixels, layout_of_pixels
 from fg_onnx.primal import (
     Primal,

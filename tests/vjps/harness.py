@@ -32,7 +32,7 @@ from fg_onnx import model, working
 from fg_onnx.adjoint import Adjoint, Pullback, append_adjoint
 from fg_onnx.composites import recognise
 from fg_onnx.emit import Emitter
-from fg_onnx.layout import Layouts
+from fg_onnx.layouts import Layouts
 from fg_onnx.primal import Primal, active_nodes, active_tensors, is_float, primal
 from fg_onnx.quantised import unclipped_scores
 from fg_onnx.sites import BoundSite, find_sites, promote_biases
