@@ -1,4 +1,4 @@
-"""A mutant from a seed and a number: a small model, changed in its structure, its bytes, or both."""
+"""A mutant from a seed and a number: a small model with another structure, or other bytes."""
 
 from __future__ import annotations
 

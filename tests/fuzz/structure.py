@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -74,12 +75,17 @@ NUMBERS = (
     -(2**63),
 )
 _OPSETS = (0, -1, 1, 6, 7, 9, 12, 13, 16, 18, 21, 23, 99, 10**9, 2**62)
+# fmt: off
 _UNARY = (
-    "Abs Ceil Celu Cos Elu Erf Exp Floor Gelu GlobalAveragePool GlobalMaxPool HardSigmoid "
-    "HardSwish Identity InstanceNormalization LRN LeakyRelu Log LogSoftmax LpNormalization "
-    "MeanVarianceNormalization Mish Neg Reciprocal ReduceMax ReduceMean Relu Selu Shrink Sigmoid "
-    "Sign Sin Softmax Softplus Softsign Sqrt Squeeze Tanh ThresholdedRelu Transpose"
-).split()
+    "Abs", "Ceil", "Celu", "Cos", "Elu", "Erf",
+    "Exp", "Floor", "Gelu", "GlobalAveragePool", "GlobalMaxPool", "HardSigmoid",
+    "HardSwish", "Identity", "InstanceNormalization", "LRN", "LeakyRelu", "Log",
+    "LogSoftmax", "LpNormalization", "MeanVarianceNormalization", "Mish", "Neg", "Reciprocal",
+    "ReduceMax", "ReduceMean", "Relu", "Selu", "Shrink", "Sigmoid",
+    "Sign", "Sin", "Softmax", "Softplus", "Softsign", "Sqrt",
+    "Squeeze", "Tanh", "ThresholdedRelu", "Transpose",
+)
+# fmt: on
 _OPERATORS = sorted({schema.name for schema in onnx.defs.get_all_schemas() if not schema.domain})
 
 
@@ -701,10 +707,7 @@ def chain(draws: _Draws, model: onnx.ModelProto) -> None:
         for index, read in enumerate(node.input):
             if read == name:
                 node.input[index] = links[-1]
-    chained = [
-        helper.make_node(op_type, [old], [new])
-        for old, new in zip(links[:-1], links[1:], strict=True)
-    ]
+    chained = [helper.make_node(op_type, [old], [new]) for old, new in itertools.pairwise(links)]
     _set_nodes(model, [*chained, *model.graph.node])
 
 

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from tests.fuzz.mutants import mutant
-from tests.fuzz.verdict import judge
+from tests.fuzz.verdict import FINDING, judge
 
 _COMMANDS_EVERY = 3
 
@@ -44,16 +44,11 @@ def main() -> None:
             outcome, why = judge(
                 path, lambda stage: answer(stage=stage), commands=number % _COMMANDS_EVERY == 0
             )
-            strays = sorted(p.name for p in Path(folder).iterdir())
-            if set(strays) - {"mutant.onnx", "made.onnx"}:
-                outcome, why = "finding", f"files left: {strays}"
-            answer(
-                outcome=outcome,
-                why=why,
-                what=what,
-                seconds=round(time.monotonic() - started, 2),
-                peak=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-            )
+            strays = {file.name for file in Path(folder).iterdir()} - {path.name, "made.onnx"}
+            if strays:
+                outcome, why = FINDING, f"files left: {sorted(strays)}"
+            seconds = round(time.monotonic() - started, 2)
+            answer(outcome=outcome, why=why, what=what, seconds=seconds)
 
 
 if __name__ == "__main__":
