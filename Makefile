@@ -3,6 +3,7 @@
 # make fast   the tests that need neither torch nor a download
 # make lint   ruff and mypy
 # make bench  what a map costs in forward passes
+# make fuzz   judge mutated models; SEED=1 COUNT=1000
 # Everything is installed into $(VENV).
 
 PYTHON ?= python3
@@ -10,8 +11,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 DEMO ?= demo
+SEED ?= 0
+COUNT ?= 1000
 
-.PHONY: demo test fast lint bench samples clean
+.PHONY: demo test fast lint bench fuzz samples clean
 
 $(VENV)/.base: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fg-onnx needs Python 3.11 or newer")'
@@ -56,6 +59,9 @@ lint: $(VENV)/.test
 
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.cpu
+
+fuzz: $(VENV)/.test
+	$(BIN)/python -m tests.fuzz --seed $(SEED) --count $(COUNT)
 
 samples: $(VENV)/.test
 	$(BIN)/python -m sample_models.tiny -o $(DEMO)/tiny

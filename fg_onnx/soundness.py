@@ -22,6 +22,8 @@ MOST_NODES = 1_000_000  # of a graph whose functions are inlined
 MOST_AXES = 64  # of a NumPy array
 MOST_NESTED = 100  # messages within each other, as far as protobuf reads them
 
+_MOST_ENTRIES = 2**63 - 1
+
 _Callee: TypeAlias = tuple[str, str, str]
 """Domain, name and overload of an operator or function."""
 
@@ -59,8 +61,8 @@ def _first_flaw(proto: onnx.ModelProto) -> str | None:
                 flaw = "its graphs are nested too deeply"
             elif isinstance(message, TensorProto):
                 flaw = _flaw_of_data(message)
-            elif isinstance(message, onnx.TensorShapeProto) and len(message.dim) > MOST_AXES:
-                flaw = f"a tensor has {len(message.dim)} dimensions"
+            elif isinstance(message, onnx.TensorShapeProto):
+                flaw = _flaw_of_shape(message)
             elif isinstance(message, onnx.SparseTensorProto):
                 raise UnsupportedModelError(
                     "sparse-weights",
@@ -71,7 +73,7 @@ def _first_flaw(proto: onnx.ModelProto) -> str | None:
                 return flaw
     except UnicodeDecodeError:
         return "it holds text that is not UTF-8"
-    return _flaw_of_versions(proto) or _flaw_of_functions(proto)
+    return _flaw_of_versions(proto) or _flaw_of_defaults(proto) or _flaw_of_functions(proto)
 
 
 def _messages(proto: onnx.ModelProto) -> Iterator[tuple[int, Message]]:
@@ -146,6 +148,31 @@ def _entries(tensor: TensorProto, wanted: int) -> int:
         return wanted
     count: int = math.prod(tensor.dims)
     return count * (2 if kind.startswith("COMPLEX") else 1)
+
+
+def _flaw_of_shape(shape: onnx.TensorShapeProto) -> str | None:
+    if len(shape.dim) > MOST_AXES:
+        return f"a tensor has {len(shape.dim)} dimensions"
+    if math.prod(max(dim.dim_value, 1) for dim in shape.dim) > _MOST_ENTRIES:
+        return "a tensor has more entries than can be counted"
+    return None
+
+
+def _flaw_of_defaults(proto: onnx.ModelProto) -> str | None:
+    """A weight may be listed as an input too: as what it is."""
+    weights = {tensor.name: tensor for tensor in proto.graph.initializer}
+    for value in proto.graph.input:
+        tensor, declared = weights.get(value.name), value.type.tensor_type
+        if tensor is None:
+            continue
+        sizes = [dim.dim_value if dim.dim_value > 0 else None for dim in declared.shape.dim]
+        fits = not declared.HasField("shape") or (
+            len(sizes) == len(tensor.dims)
+            and all(s in (None, dim) for s, dim in zip(sizes, tensor.dims, strict=True))
+        )
+        if declared.elem_type != tensor.data_type or not fits:
+            return f"the weight `{value.name}` is listed as an input of another type or shape"
+    return None
 
 
 # --- versions and functions ---------------------------------------------------------------------
