@@ -2,6 +2,7 @@
 # make test   install what the tests need and run them all
 # make fast   the tests that need neither torch nor a download
 # make lint   ruff and mypy
+# make corpus instrument and check 45 architectures, and write docs/corpus.md; hours
 # make bench  what a map costs in forward passes
 # make fuzz   judge mutated models; SEED=1 COUNT=1000
 # Everything is installed into $(VENV).
@@ -14,7 +15,7 @@ DEMO ?= demo
 SEED ?= 0
 COUNT ?= 1000
 
-.PHONY: demo test fast lint bench fuzz samples clean
+.PHONY: demo test fast lint bench corpus fuzz samples clean
 
 $(VENV)/.base: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fg-onnx needs Python 3.11 or newer")'
@@ -27,10 +28,10 @@ $(VENV)/.demo: $(VENV)/.base
 	$(PIP) --group samples
 	touch $@
 
-# torchvision without its dependencies: they would bring a CUDA build of torch.
+# torchvision and timm without their dependencies: they would bring a CUDA build of torch.
 $(VENV)/.test: $(VENV)/.demo
 	$(PIP) --group test --group lint --group torch
-	$(PIP) --no-deps torchvision==0.28.0
+	$(PIP) --no-deps torchvision==0.28.0 timm==1.0.31
 	touch $@
 
 demo: $(VENV)/.demo
@@ -62,6 +63,9 @@ bench: $(VENV)/.test
 
 fuzz: $(VENV)/.test
 	$(BIN)/python -m tests.fuzz --seed $(SEED) --count $(COUNT)
+
+corpus: $(VENV)/.test
+	$(BIN)/python -m tests.corpus
 
 samples: $(VENV)/.test
 	$(BIN)/python -m sample_models.tiny -o $(DEMO)/tiny

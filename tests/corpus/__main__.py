@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         for task, row in zip(missing, pool.map(run, missing), strict=True):
             rows[task] = row
-            print(table.line(row), flush=True)
+            print(table.line(row), file=sys.stderr, flush=True)
     found = [rows[task] for task in tasks]
     if options.models or options.exporter:
         print(table.table(found))
@@ -76,25 +76,27 @@ def tasks_of(models: Sequence[str], exporter: str | None) -> list[Task]:
     """What to run: a file once, an architecture through both exporters or the one given."""
     through = (exporter,) if exporter else EXPORTERS
     names = models or [architecture.name for architecture in CORPUS]
-    return [
-        task
-        for name in names
-        for task in (
-            [(str(Path(name).resolve()), "file")]
-            if _is_file(name)
-            else [(name, e) for e in through]
-        )
-    ]
+    tasks: list[Task] = []
+    for name in names:
+        if _is_file(name):
+            tasks.append((str(Path(name).resolve()), "file"))
+        else:
+            tasks += [(name, each) for each in through]
+    return tasks
+
+
+def command_of(task: Task) -> list[str]:
+    """The command that prints the row of one model."""
+    return [sys.executable, "-m", "tests.corpus.check", *task]
 
 
 def run_one(task: Task, timeout: float) -> Row:
     """Check one model in a process of its own; the row is kept in the cache."""
     model, exporter = task
-    command = [sys.executable, "-m", "tests.corpus.check", model, exporter]
     environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
     try:
         done = subprocess.run(
-            command,
+            command_of(task),
             capture_output=True,
             text=True,
             check=False,

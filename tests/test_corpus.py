@@ -1,0 +1,203 @@
+"""The corpus runner: its verdicts, that it survives what it checks, and two architectures."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from dataclasses import asdict, replace
+
+import numpy as np
+import onnx
+import pytest
+from conftest import torch_exports
+
+from sample_models import tiny
+from sample_models.architectures import CORPUS
+from tests.corpus import __main__ as runner
+from tests.corpus import check, row, table
+from tests.corpus.row import Bounds, Row
+
+GREEN = Row(
+    "net", "dynamo", "224x224", 49, 560, 21, 1e-7, 1e-7, 1e-7, 1e-3, True, 0.2, 9.0, 800.0
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("FG_ONNX_CACHE", str(tmp_path / "cache"))
+
+
+def test_the_corpus_is_the_one_asked_for():
+    names = [architecture.name for architecture in CORPUS]
+    assert len(names) == len(set(names)) == 45
+    assert len(runner.tasks_of([], None)) == 90
+
+
+def test_a_row_within_all_bounds_is_green():
+    assert GREEN.verdict == "green"
+    assert GREEN.failures == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"outputs": 2e-5},
+        {"residual": 2e-5},
+        {"residual": float("nan")},
+        {"gradient": 2e-4},
+        {"gradient": None},
+        {"differences": 0.1},
+        {"map_varies": False},
+        {"map_varies": None},
+        {"trouble": "it has no VJP rule", "refused": True},
+    ],
+)
+def test_a_row_outside_any_bound_is_not(wrong):
+    assert replace(GREEN, **wrong).failures
+    assert replace(GREEN, **wrong).verdict != "green"
+
+
+def test_a_file_needs_no_comparison_with_torch():
+    assert replace(GREEN, exporter="file", gradient=None).verdict == "green"
+
+
+def test_exceptions_hold_by_name_and_are_printed(monkeypatch):
+    monkeypatch.setattr(row, "EXCEPTIONS", {"net": Bounds(gradient=1e-3, because="a reason")})
+    monkeypatch.setattr(table, "EXCEPTIONS", row.EXCEPTIONS)
+    bent = replace(GREEN, gradient=5e-4)
+    assert bent.verdict == "green"
+    assert replace(bent, model="other").failures
+    assert "net: a reason" in table.page([bent], "")
+
+
+def test_only_the_refusal_that_is_right_is_taken(monkeypatch):
+    monkeypatch.setattr(row, "REFUSALS", {("net", "dynamo"): "no VJP rule"})
+    refused = replace(GREEN, trouble="`X` at `y`: it has no VJP rule", refused=True)
+    assert refused.verdict == "refused: `X` at `y`: it has no VJP rule"
+    assert refused.failures == []
+    assert replace(refused, trouble="another").failures
+    assert replace(refused, refused=False).failures
+    assert replace(refused, exporter="torchscript").failures
+
+
+def test_the_page_has_a_line_for_every_row():
+    page = table.page([GREEN, replace(GREEN, exporter="torchscript", gradient=1.0)], "v")
+    assert "1 of 2 exports of 1 architectures are green. v" in page
+    assert "| net | dynamo | 224x224 | 49 → 560 | 21 |" in page
+    assert page.count("\n| ") == 3
+
+
+# --- what is checked ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def model(tmp_path):
+    path = tmp_path / "residual.onnx"
+    onnx.save(tiny.all_models()["residual"], path)
+    return path
+
+
+def test_a_file_of_one_s_own(model, capsys):
+    assert runner.main([str(model)]) == 0
+    assert f"| {model} | file | 16x16 |" in capsys.readouterr().out
+
+
+def test_a_wrong_gradient_shows(model, monkeypatch):
+    right = check._run
+
+    def wrong(*args):
+        found = right(*args)
+        return {k: v * np.float32(0.9) if v.dtype == np.float32 else v for k, v in found.items()}
+
+    assert check.check(str(model), "file").verdict == "green"
+    monkeypatch.setattr(check, "_run", wrong)
+    assert "differences 1.1e-01" in check.check(str(model), "file").verdict
+
+
+def test_other_outputs_show(model, monkeypatch):
+    found = check.check(str(model), "file")
+    assert found.outputs is not None
+    assert found.outputs <= 1e-6
+    opened = check.open_session
+
+    class Other:
+        def __init__(self, path):
+            self.session = opened(path)
+
+        def get_outputs(self):
+            return self.session.get_outputs()
+
+        def run(self, *args):
+            found = self.session.run(*args)
+            return [v + np.float32(0.01) if v.dtype == np.float32 else v for v in found]
+
+    monkeypatch.setattr(check, "open_session", Other)
+    assert "outputs" in check.check(str(model), "file").verdict
+
+
+def test_a_refused_file_is_a_row(tmp_path, capsys):
+    proto = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["": 17, "own": 1]> g (float[1,1,4,4] x) '
+        "=> (float[1,1,4,4] y) { y = own.Thing (x) }"
+    )
+    path = tmp_path / "own.onnx"
+    onnx.save(proto, path)
+    assert runner.main([str(path)]) == 1
+    assert "custom domain" in capsys.readouterr().out
+
+
+# --- that it survives -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("program", "trouble"),
+    [
+        ("import os; os.abort()", "exit status -6"),
+        ("import time; time.sleep(60)", "it takes more than 0 s"),
+        ("raise SystemExit('nothing left')", "exit status 1: nothing left"),
+    ],
+)
+def test_a_crash_or_a_hang_is_a_row(monkeypatch, program, trouble):
+    monkeypatch.setattr(runner, "command_of", lambda _: [sys.executable, "-c", program])
+    found = runner.run_one(("resnet18", "dynamo"), timeout=0.4 if "sleep" in program else 60)
+    assert trouble in found.verdict
+
+
+def test_a_stopped_run_goes_on(monkeypatch, capsys):
+    ran = []
+
+    def command(task):
+        ran.append(task)
+        document = json.dumps(asdict(replace(GREEN, model=task[0], exporter=task[1])))
+        return [sys.executable, "-c", f"print({document!r})"]
+
+    monkeypatch.setattr(runner, "command_of", command)
+    monkeypatch.setattr(runner, "export_key", lambda name: name)
+    assert runner.main(["resnet18", "--exporter", "dynamo"]) == 0
+    assert runner.main(["resnet18"]) == 0
+    assert ran == [("resnet18", "dynamo"), ("resnet18", "torchscript")]
+    assert runner.main(["resnet18", "--fresh"]) == 0
+    assert len(ran) == 4
+
+
+def test_a_file_that_is_not_there_is_a_usage_error(capsys):
+    with pytest.raises(SystemExit) as stop:
+        runner.main(["nowhere.onnx"])
+    assert stop.value.code == 2
+    assert "there is no file nowhere.onnx" in capsys.readouterr().err
+
+
+# --- two architectures ----------------------------------------------------------------------------
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    ("name", "exporter"), [("lcnet_035", "dynamo"), ("mobilenetv3_small_050", "torchscript")]
+)
+def test_two_small_architectures(name, exporter):
+    torch_exports()
+    if importlib.util.find_spec("timm") is None:
+        pytest.skip("timm is not installed")
+    found = runner.run_one((name, exporter), timeout=300)
+    assert found.verdict == "green"
