@@ -11,27 +11,30 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 
-from fg_onnx import Session, instrument
+from fg_onnx import Attribution, Session, instrument
 from fg_onnx.errors import FgOnnxError
 from fg_onnx.instrumentation import Instrumented
 from fg_onnx.manifest import BIAS_GRADIENT, EMITS, EXPLAINED, INPUT_GRADIENT, SCORE, Manifest, Site
-from fg_onnx.runtime import open_session
+from fg_onnx.runtime import onnxruntime, open_session
 from tests.corpus.exported import exported
 from tests.corpus.row import Row
 from tests.differences import Score, defaults_of, settled_derivative
 
+THREADS = 1  # several models may be checked at a time; waiting threads take turns from each other
 IMAGES = 3  # not the 2 of the export: the batch is dynamic
 BIASES = 5
 BIAS_STEPS = [4.0**-k for k in range(2, 8)]
 IMAGE_STEPS = [4.0**-k for k in range(3, 9)]  # all pixels at once: f bends sooner
+# Of f. Its rounding, 2^-24, over the longest step is a hundredth of that.
+FLOOR = 1e-4
 BLOCKS = 16  # along height and width; finer signs would be noise, to which f is the least smooth
 # Axis 1 is the channels' for these whatever the rank; elsewhere a flat bias broadcasts from behind.
 _CHANNELS_FIRST = {"Conv", "ConvTranspose", "BatchNormalization", "InstanceNormalization"}
@@ -57,10 +60,7 @@ def check(model: str, exporter: str) -> Row:
 
 
 def _checked(row: Row, path: Path, folder: Path) -> Row:
-    source = onnx.load(path)
-    nodes = len(source.graph.node)
-    feeds = feeds_of(source)
-    del source
+    nodes, feeds = _described(path)
     start = time.perf_counter()
     instrumented = instrument(path)
     instrument_s = time.perf_counter() - start
@@ -75,27 +75,36 @@ def _checked(row: Row, path: Path, folder: Path) -> Row:
     )
     file = instrumented.save(folder / "instrumented.onnx")
     del instrumented
-    images = feeds.pop(found.input)
-    attribution = Session(file).explain(images, feeds=feeds)
-    original = open_session(str(path))
-    names = [value.name for value in original.get_outputs()]
-    outputs = dict(zip(names, original.run(None, {found.input: images, **feeds}), strict=True))
-    del original
+    attribution = _explain(file, found.input, feeds)
+    file.unlink()
+    outputs = _run(path, feeds, list(attribution.outputs))
     assert attribution.residual is not None
     assert attribution.saliency is not None
     saliency = attribution.saliency
     row = replace(
         row,
-        outputs=max(_apart(attribution.outputs[name], outputs[name]) for name in names),
+        outputs=max(_apart(attribution.outputs[name], outputs[name]) for name in outputs),
         residual=float(attribution.residual.max()),
         map_varies=bool(np.isfinite(saliency).all() and (np.ptp(saliency, axis=(1, 2)) > 0).all()),
     )
-    closer = instrument(path, emit=EMITS)
-    one = {found.input: images[:1], **feeds}
-    row = replace(row, differences=_differences(closer, found, one, folder))
+    closer = _taken_apart(path, folder, with_kinks=row.exporter != "file")
+    feeds[found.input] = feeds[found.input][:1]
+    values = _run(closer.gradients, feeds, closer.wanted)
+    row = replace(row, differences=_differences(closer, found, feeds, values))
     if row.exporter == "file":
         return row
-    return replace(row, gradient=_against_torch(row.model, closer, found, images[:1], folder))
+    return replace(row, gradient=_against_torch(row.model, closer, feeds[found.input], values))
+
+
+def _described(path: Path) -> tuple[int, dict[str, np.ndarray]]:
+    """How many nodes a model has, and images for it."""
+    model = onnx.load(path, load_external_data=False)
+    return len(model.graph.node), feeds_of(model)
+
+
+def _explain(file: Path, name: str, feeds: Mapping[str, np.ndarray]) -> Attribution:
+    rest = {key: value for key, value in feeds.items() if key != name}
+    return Session(file, threads=THREADS).explain(feeds[name], feeds=rest)
 
 
 def feeds_of(model: onnx.ModelProto) -> dict[str, np.ndarray]:
@@ -143,39 +152,28 @@ def _apart(ours: np.ndarray, theirs: np.ndarray) -> float:
 
 
 def _differences(
-    closer: Instrumented, found: Manifest, feeds: dict[str, np.ndarray], folder: Path
+    closer: TakenApart, found: Manifest, feeds: dict[str, np.ndarray], values: Mapping[str, Any]
 ) -> float:
-    """The largest error of any direction, relative to the derivative along it.
+    """The largest error of any direction, relative to the derivative along it (or to `FLOOR`).
 
     The signs are those of the gradient itself, so that the derivative is the sum of magnitudes: it
     stands out best from rounding, and a gradient that is wrong anywhere is as wrong along it.
     """
-    promoted = [site for site in found.sites if site.promoted_input is not None]
-    draws = np.random.default_rng(0)
-    chosen = [
-        promoted[i] for i in draws.choice(len(promoted), min(BIASES, len(promoted)), replace=False)
-    ]
-    wanted = [INPUT_GRADIENT, *(BIAS_GRADIENT + site.name for site in chosen), EXPLAINED]
-    gradients = _run(closer, feeds, wanted, folder)
-    defaults = defaults_of(closer.model)
-    score = Score(
-        open_session(str(_only(closer, [SCORE], folder))),
-        {**feeds, "fg_target": gradients[EXPLAINED]},
-    )
+    score = Score(_open(closer.score), {**feeds, "fg_target": values[EXPLAINED]})
+    floor = FLOOR * abs(float(score()[0]))
     x = feeds[found.input]
-    totals = x.astype(np.float64) * gradients[INPUT_GRADIENT]
+    totals = x.astype(np.float64) * values[INPUT_GRADIENT]
     places = [(found.input, x, totals, _blockwise_sign(totals), IMAGE_STEPS)]
-    for site in chosen:
+    for site in closer.sites:
         assert site.promoted_input is not None
-        value = defaults[site.promoted_input]
-        term = gradients[BIAS_GRADIENT + site.name].astype(np.float64)
-        totals = _along_bias(site, term, value)
+        value = closer.defaults[site.promoted_input]
+        totals = _along_bias(site, values[BIAS_GRADIENT + site.name].astype(np.float64), value)
         places.append((site.promoted_input, value, totals, np.sign(totals), BIAS_STEPS))
     errors = []
     for name, value, totals, sign, steps in places:
         expected = float((totals * sign).sum())
         derivative = float(settled_derivative(score.along(name, value, sign), steps)[0])
-        errors.append(abs(derivative - expected) / (abs(expected) or 1.0))
+        errors.append(abs(derivative - expected) / (max(abs(expected), floor) or 1.0))
         print(f"{name}: {derivative:.6g}, expected {expected:.6g}", file=sys.stderr)
     return max(errors)
 
@@ -207,7 +205,7 @@ def _along_bias(site: Site, term: np.ndarray, value: np.ndarray) -> np.ndarray:
 
 
 def _against_torch(
-    model: str, closer: Instrumented, found: Manifest, image: np.ndarray, folder: Path
+    model: str, closer: TakenApart, image: np.ndarray, values: dict[str, np.ndarray]
 ) -> float:
     """The largest error of the input gradient, of torch's largest; see `tests.regions`."""
     import torch
@@ -215,12 +213,9 @@ def _against_torch(
     from sample_models import exports
     from tests import regions
 
-    kinks = regions.kinks_of(closer.model)
-    wanted = [INPUT_GRADIENT, EXPLAINED, *(kink.tensor for kink in kinks)]
-    values = _run(closer, {found.input: image}, wanted, folder)
-    del closer.model.graph.initializer[:]  # torch needs the room
     module = exports.build(model).double().requires_grad_(requires_grad=False)
     x = torch.from_numpy(image).double().requires_grad_()
+    kinks = [regions.Kink(op, tensor) for op, tensor in closer.kinks]
     with regions.same_region(kinks, values):
         logits = module(x)
     logits[0, int(values[EXPLAINED][0])].backward()
@@ -228,29 +223,78 @@ def _against_torch(
     return _apart(values[INPUT_GRADIENT], x.grad.numpy())
 
 
-# --- running --------------------------------------------------------------------------------------
+# --- instrumented models, taken apart -------------------------------------------------------------
 
 
-def _run(
-    instrumented: Instrumented, feeds: Mapping[str, np.ndarray], wanted: list[str], folder: Path
-) -> dict[str, np.ndarray]:
-    session = open_session(str(_only(instrumented, wanted, folder)))
-    return dict(zip(wanted, session.run(wanted, dict(feeds)), strict=True))
+@dataclass(frozen=True, eq=False)
+class TakenApart:
+    """Files of an instrumented model with few outputs: what nothing needs is not run.
+
+    Attributes:
+        gradients: with the outputs ``wanted``: of the input, of ``sites``, and the kinks' tensors.
+        score: with that one alone.
+        sites: five at random, of those whose bias is promoted.
+        defaults: the trained values of their biases.
+        kinks: (operator, tensor) of `regions.Kink`.
+    """
+
+    gradients: Path
+    score: Path
+    wanted: tuple[str, ...]
+    sites: tuple[Site, ...]
+    defaults: Mapping[str, np.ndarray]
+    kinks: tuple[tuple[str, str], ...]
 
 
-def _only(instrumented: Instrumented, wanted: Iterable[str], folder: Path) -> Path:
-    """The same model written with these outputs alone: what nothing needs is not run."""
-    proto = instrumented.model
-    every = list(proto.graph.output)
+def _taken_apart(path: Path, folder: Path, *, with_kinks: bool) -> TakenApart:
+    instrumented = instrument(path, emit=EMITS)
+    promoted = [site for site in instrumented.manifest.sites if site.promoted_input is not None]
+    draws = np.random.default_rng(0)
+    chosen = draws.choice(len(promoted), min(BIASES, len(promoted)), replace=False)
+    sites = tuple(promoted[index] for index in chosen)
+    kinks: tuple[tuple[str, str], ...] = ()
+    if with_kinks:
+        from tests import regions
+
+        kinks = tuple((kink.op, kink.tensor) for kink in regions.kinks_of(instrumented.model))
+    gradients = [BIAS_GRADIENT + site.name for site in sites]
+    wanted = [INPUT_GRADIENT, EXPLAINED, *gradients, *(tensor for _, tensor in kinks)]
+    wanted = list(dict.fromkeys(wanted))
+    every = defaults_of(instrumented.model)
+    return TakenApart(
+        _only(instrumented, wanted, folder / "gradients.onnx"),
+        _only(instrumented, [SCORE], folder / "score.onnx"),
+        tuple(wanted),
+        sites,
+        {name: every[name] for site in sites if (name := site.promoted_input)},
+        kinks,
+    )
+
+
+def _only(instrumented: Instrumented, wanted: Sequence[str], path: Path) -> Path:
+    """The model written with these outputs alone."""
+    outputs = instrumented.model.graph.output
+    every = list(outputs)
     present = {value.name: value for value in every}
-    del proto.graph.output[:]
-    for name in dict.fromkeys(wanted):
+    del outputs[:]
+    for name in wanted:
         free = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
-        proto.graph.output.append(present.get(name, free))
-    path = instrumented.save(folder / "some.onnx")
-    del proto.graph.output[:]
-    proto.graph.output.extend(every)
+        outputs.append(present.get(name, free))
+    instrumented.save(path)
+    del outputs[:]
+    outputs.extend(every)
     return path
+
+
+def _open(path: Path) -> Any:
+    options = onnxruntime().SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = THREADS
+    return open_session(str(path), options=options)
+
+
+def _run(path: Path, feeds: Mapping[str, np.ndarray], wanted: Sequence[str]) -> dict[str, Any]:
+    return dict(zip(wanted, _open(path).run(list(wanted), dict(feeds)), strict=True))
 
 
 def main(arguments: list[str]) -> dict[str, Any]:
