@@ -56,13 +56,14 @@ def _value(node: gs.Node, known: dict[str, np.ndarray], opset: int) -> Partial:
         shape = node.inputs[0].shape
         sizes = _tidy([None] if shape is None else shape)
         return None if sizes.dtype == object else np.asarray(sizes.prod())
-    operands = [_operand(tensor, known) for tensor in node.inputs]
+    given = [tensor for tensor in node.inputs if tensor.name]
+    operands = [_operand(tensor, known) for tensor in given]
     if not operands or any(operand is None for operand in operands):
         return None
     values = [operand for operand in operands if operand is not None]
     if all(value.dtype != object for value in values):
         return _evaluated(node, values, opset)
-    return _moved(node, values)
+    return _moved(node, values) if len(given) == len(node.inputs) else None
 
 
 def _tidy(entries: Sequence[Any]) -> np.ndarray:
@@ -144,7 +145,7 @@ def _evaluated(node: gs.Node, values: list[np.ndarray], opset: int) -> Partial:
         ),
         opset_imports=[onnx.helper.make_opsetid("", opset)],
     )
-    feeds = {name: value for name, value in zip(names, values, strict=False) if name}
+    feeds = dict(zip(filter(None, names), values, strict=True))
     try:
         (result,) = ReferenceEvaluator(model).run(None, feeds)
     except Exception:  # noqa: BLE001  what the evaluator cannot do is left to the run
