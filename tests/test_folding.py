@@ -73,7 +73,8 @@ def test_height_is_known_and_the_batch_is_not():
          " z = Constant <value_ints = [0]> () s2 = Unsqueeze (s1, z) s3 = Cast <to = 1> (s2)"
          " half = Constant <value_floats = [0.5]> () s4 = Mul (s3, half) s5 = Ceil (s4)"
          " s = Cast <to = 7> (s5)", [5]),
-        ("s0 = Shape <start = 2> (x) m = Constant <value_int = 11> () s = Clip (s0, , m)", [10, 11]),
+        ("s0 = Shape <start = 2> (x) m = Constant <value_int = 11> ()"
+         " s = Clip (s0, , m)", [10, 11]),
     ],
 )  # fmt: skip
 def test_values_that_do_not_depend_on_the_batch(body, expected):

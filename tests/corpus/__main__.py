@@ -181,7 +181,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("models", nargs="*", metavar="MODEL")
     parser.add_argument("--exporter", choices=EXPORTERS, help="one of the two; default: both")
     parser.add_argument("--jobs", type=int, default=1, help="models at a time (each up to 4 GB)")
-    parser.add_argument("--timeout", type=float, default=900, help="seconds for one model")
+    parser.add_argument("--timeout", type=float, default=1800, help="seconds for one model")
     parser.add_argument("--fresh", action="store_true", help="take no row from the cache")
     parser.add_argument("--retry", action="store_true", help="take no failed row from the cache")
     found = parser.parse_args(arguments)

@@ -25,7 +25,7 @@ class Bounds:
     outputs: float = 1e-5
     residual: float = 1e-5
     gradient: float = 1e-4
-    differences: float = 3e-2
+    differences: float = 2e-2
     because: str = ""
 
 
