@@ -12,11 +12,11 @@ from typing import TypeAlias
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import version_converter
 
-from fg_onnx.errors import ModelError, first_line
+from fg_onnx.errors import ModelError, UnsupportedModelError, first_line
 from fg_onnx.external import load_external_data, require_loaded
 from fg_onnx.files import read_bytes, replacing
+from fg_onnx.old_forms import raise_opset, reason_of
 from fg_onnx.order import in_order
 from fg_onnx.runtime import run_once
 from fg_onnx.soundness import require_sound
@@ -26,12 +26,11 @@ ModelSource: TypeAlias = "str | os.PathLike[str] | onnx.ModelProto"
 LOWEST_OPSET = 17
 LOWEST_IR = 8  # of opset 17
 _IR_OF_DEFAULTS = 4  # before it, every initializer was listed as an input, which meant nothing
+_OLDEST_RUN = 7  # ONNX Runtime has all operators since this opset, and some older ones
 MOST_SEEN = 1024  # entries of an initializer that neither checker nor shape inference need see
 # Rounding in a changed order of operators, relative to the largest: of float32, and of float16.
 _RAISING_TOLERANCE = 1e-5
 _RAISING_TOLERANCE_NARROW = 1e-2
-_FREE_COORDINATES = 11  # the opset whose Resize has attributes for its coordinates
-_COORDINATES = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
 _PROTO_LIMIT = 2**31 - 1
 _MOST_FED = 2**27  # entries of an input of noise
 
@@ -133,27 +132,29 @@ def _raised(proto: onnx.ModelProto, name: str, wanted: int | None) -> onnx.Model
     if target == found:
         return proto
     try:
-        raised = version_converter.convert_version(proto, target)
+        raised = raise_opset(proto, found, target)
+    except UnsupportedModelError:
+        raise
     except Exception as error:  # the converter raises RuntimeError and ValueError of its own
-        reason = first_line(error)
+        reason = reason_of(error)
         raise ModelError(
             "opset",
             f"`{name}` cannot be raised from opset {found} to {target}: {reason}",
             "export the model with opset 17 or newer",
         ) from error
     raised.ir_version = max(raised.ir_version, LOWEST_IR)
-    if found < _FREE_COORDINATES:
-        _resize_as_before(raised)
-    require_equal(proto, raised, f"raising `{name}` from opset {found} to {target}")
+    try:
+        require_equal(proto, raised, f"raising `{name}` from opset {found} to {target}")
+    except ModelError as error:
+        if found >= _OLDEST_RUN or error.code != "runtime-refuses":
+            raise
+        raise ModelError(
+            "opset",
+            f"`{name}` has opset {found}, and ONNX Runtime does not run it: so whether it stays "
+            f"the same at opset {target} cannot be checked",
+            f"export the model with opset {_OLDEST_RUN} or newer",
+        ) from error
     return raised
-
-
-def _resize_as_before(raised: onnx.ModelProto) -> None:
-    """Before opset 11, Upsample and Resize knew one kind of coordinates; the converter forgets."""
-    for node in raised.graph.node:
-        if node.op_type == "Resize":
-            for name, value in _COORDINATES.items():
-                node.attribute.append(onnx.helper.make_attribute(name, value))
 
 
 def require_equal(before: onnx.ModelProto, after: onnx.ModelProto, change: str) -> None:
@@ -176,14 +177,25 @@ def require_equal(before: onnx.ModelProto, after: onnx.ModelProto, change: str) 
     for old, new, output in zip(
         run_once(before, feeds), run_once(after, feeds), before.graph.output, strict=True
     ):
-        scale = max(float(np.max(np.abs(old), initial=0.0)), 1e-30)
-        worst = float(np.max(np.abs(old - new), initial=0.0)) / scale
+        worst = _difference(old, new)
         if not worst <= tolerance:
             raise ModelError(
                 "opset",
                 f"{change} changes `{output.name}` by {worst:.1e} of its largest value",
                 "export the model with opset 17 or newer",
             )
+
+
+def _difference(old: np.ndarray, new: np.ndarray) -> float:
+    """The largest, relative to the largest value; NaN and infinities may stay what they are."""
+    if old.shape != new.shape:
+        return np.inf
+    old, new = old.astype(np.float64), new.astype(np.float64)
+    same = (old == new) | (np.isnan(old) & np.isnan(new))
+    with np.errstate(invalid="ignore"):
+        difference = np.where(same, 0.0, np.abs(old - new))
+    largest = float(np.max(np.abs(old[np.isfinite(old)]), initial=0.0))
+    return float(np.max(difference, initial=0.0)) / max(largest, 1e-30)
 
 
 def noise(proto: onnx.ModelProto, seed: int = 0) -> dict[str, np.ndarray]:

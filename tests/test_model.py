@@ -11,7 +11,7 @@ import pytest
 from conftest import FASHION, run
 from onnx import helper
 
-from fg_onnx import files, working
+from fg_onnx import files, old_forms, working
 from fg_onnx import model as models
 from fg_onnx.errors import ModelError, OutputError
 
@@ -128,7 +128,7 @@ def test_raising_that_changes_the_outputs_is_an_error(samples, monkeypatch):
         return raised
 
     converter = type("Converter", (), {"convert_version": staticmethod(wrong)})
-    monkeypatch.setattr(models, "version_converter", converter)
+    monkeypatch.setattr(old_forms, "version_converter", converter)
     with pytest.raises(ModelError, match="changes `logits`") as caught:
         models.normalise(models.read(samples["old_opset"].model))
     assert caught.value.code == "opset"
@@ -153,7 +153,7 @@ def test_an_operator_that_cannot_be_raised(samples, monkeypatch):
         raise RuntimeError("no adapter for Upsample\nmore of it")
 
     converter = type("Converter", (), {"convert_version": staticmethod(fails)})
-    monkeypatch.setattr(models, "version_converter", converter)
+    monkeypatch.setattr(old_forms, "version_converter", converter)
     with pytest.raises(ModelError, match="no adapter for Upsample") as caught:
         models.normalise(models.read(samples["old_opset"].model))
     assert caught.value.code == "opset"
