@@ -62,14 +62,20 @@ def append_adjoint(
         if all(ct is None for ct in cts):
             continue
         rule = RULES[p.op_type]
+        known = len(cts) if rule.outputs is None else rule.outputs
+        for result, ct in zip(p.outputs[known:], cts[known:], strict=True):
+            if result is not None and ct is not None:  # else it would be taken for 0
+                raise p.refusal(f"its rule knows no derivative of its result `{result.name}`")
         with p.consistent():
             viewed = seen(p)
-            passed = rule.vjp(op, viewed, *(cts if rule.outputs is None else cts[: rule.outputs]))
+            passed = rule.vjp(op, viewed, *cts[:known])
             assert len(passed) >= len(p.inputs), f"{p.op_type} passes {len(passed)} cotangents"
         for operand, active, ct in zip(p.inputs, p.active, passed, strict=False):
-            if active and ct is not None:
-                assert operand is not None
-                arrived.setdefault(operand.name, []).append(ct)
+            if not active or operand is None:
+                continue
+            if ct is None:
+                raise p.refusal(f"its rule knows no derivative by its operand `{operand.name}`")
+            arrived.setdefault(operand.name, []).append(ct)
         pullbacks[p.y.name] = Pullback(viewed, cts, passed)
     return Adjoint(pullbacks, _collect(op, arrived, x))
 

@@ -117,6 +117,11 @@ class Emitter:
         above = self.mask(self.Greater(tensor, 0.0), tensor)
         return self.Sub(above, self.mask(self.Less(tensor, 0.0), tensor))
 
+    def finite(self, tensor: gs.Tensor) -> gs.Tensor:
+        """The largest floats in the place of infinities, so that 0 times them is 0."""
+        most = float(np.finfo(tensor.dtype).max)
+        return self.Clip(tensor, -most, most)
+
     def total(self, terms: Sequence[gs.Tensor]) -> gs.Tensor:
         """The sum, as chained Add (Sum has no kernel on some devices)."""
         result = terms[0]

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import onnx_graphsurgeon as gs
 
 from fg_onnx.adjoint import Pullback
 from fg_onnx.emit import Emitter
 from fg_onnx.manifest import Dim
+from fg_onnx.primal import Primal, is_float
 from fg_onnx.sites import BoundSite
 from fg_onnx.vjps.table import RULES
 
@@ -62,6 +64,8 @@ def site_term(op: Emitter, bound: BoundSite, pullback: Pullback) -> Term:
     else:
         assert offset.operand is not None
         value = p.inputs[offset.operand]
+    if not _is_finite(p, value):
+        value = op.finite(value)
     if offset.scale != 1.0:
         value = op.Mul(value, offset.scale)
     axis = offset.axis if offset.axis is not None else _only_axis(value, len(shape))
@@ -69,6 +73,14 @@ def site_term(op: Emitter, bound: BoundSite, pullback: Pullback) -> Term:
         return Term(op.Mul(ct, value), shape)
     flat = value if value.shape is not None and len(value.shape) == 1 else op.Reshape(value, [-1])
     return Term(ct, shape, flat, axis)
+
+
+def _is_finite(p: Primal, value: gs.Tensor) -> bool:
+    """Whether a bias is known to be; attention masks hold -inf where no cotangent comes back."""
+    operands = zip(p.inputs, p.active, strict=True)
+    constant = [u for u, active in operands if u is not None and not active and is_float(u)]
+    read = [value] if isinstance(value, gs.Constant) else constant
+    return all(isinstance(u, gs.Constant) and np.all(np.isfinite(u.values)) for u in read)
 
 
 def _only_axis(value: gs.Tensor, rank: int) -> int | None:

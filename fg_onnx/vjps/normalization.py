@@ -53,7 +53,12 @@ def batch_normalization(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     return op.Mul(ct, along), None, None, None, None
 
 
-@vjp("Softmax", offset=implicit)
+def _softmax_term(op: Emitter, p: Primal, ct: gs.Tensor, cts: Cotangents) -> gs.Tensor:
+    """``ct * y - ct_x * x``, where a masked score may be -inf."""
+    return op.Sub(op.Mul(ct, p.y), op.Mul(cts[0], op.finite(p.x)))
+
+
+@vjp("Softmax", offset=implicit, term=_softmax_term)
 def softmax(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     """y * (ct - sum(ct * y)) along the axis."""
     inner = op.ReduceSum(op.Mul(ct, p.y), axes=[p.attrs["axis"]], keepdims=1)

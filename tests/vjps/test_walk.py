@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from onnx import parser
 
+from fg_onnx.errors import UnsupportedModelError
+
 from .harness import STEP, evaluate, walk
 
 GRAPHS = {
@@ -43,3 +45,25 @@ def test_gradient_and_completeness(body: str) -> None:
     assert (out["pulled/x"] * v).sum() == pytest.approx((ct * jv).sum(), rel=1e-7, abs=1e-8)
     terms = sum(out[f"term/{site.site.name}"].sum() for site in walked.sites)
     assert (out["pulled/x"] * x).sum() + terms == pytest.approx((ct * y).sum(), abs=1e-12)
+
+
+LOST = {
+    "`Pad` at `y`: its rule knows no derivative by its operand `v`": (
+        "s = ReduceSum <keepdims = 0> (x) v = Neg (s) p = Constant <value_ints = [0, 1, 0, 0]> () "
+        "y = Pad (x, p, v)"
+    ),
+    "`BatchNormalization` at `b`: its rule knows no derivative of its result `m`": (
+        "c = Constant <value = double[3] {1, 2, 3}> () "
+        "b, m, w = BatchNormalization <training_mode = 1> (x, c, c, c, c) y = Add (b, m)"
+    ),
+}
+
+
+@pytest.mark.parametrize(("says", "body"), LOST.items(), ids=LOST)
+def test_a_cotangent_that_a_rule_would_lose_is_refused(says: str, body: str) -> None:
+    text = (
+        f'<ir_version: 10, opset_import: ["": 17]> g (double[3,3] x) => (double[m,n] y) {{{body}}}'
+    )
+    with pytest.raises(UnsupportedModelError) as caught:
+        walk(parser.parse_model(text))
+    assert says in caught.value.message
