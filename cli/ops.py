@@ -16,7 +16,7 @@ SCHEMA_VERSION = 1
 
 
 class Answer(NamedTuple):
-    """A row: ``answer`` is rule, zero or refused; ``detail`` is its formula or reason."""
+    """A row: ``answer`` is rule, body, zero or refused; ``detail`` is its formula or reason."""
 
     op: str
     answer: str
@@ -29,7 +29,7 @@ def ops(
         bool, typer.Option("--markdown", help="Print the table of the README.")
     ] = False,
 ) -> None:
-    """List the operators: by rule, of zero derivative, refused and why."""
+    """List the operators: by rule or function body, of zero derivative, refused and why."""
     answers = all_answers()
     if json_:
         say_json({"schema_version": SCHEMA_VERSION, "operators": list(map(_entry, answers))})
@@ -40,11 +40,15 @@ def ops(
 
 
 def all_answers() -> list[Answer]:
-    """The whole table: rules, zeros, refusals, each in alphabetical order."""
-    from fg_onnx.vjps import REFUSED, RULES, ZERO
+    """The whole table: rules, bodies, zeros, refusals, each in alphabetical order."""
+    from fg_onnx.vjps import REFUSED, RULES, ZERO, expanded
 
     return [
         *(Answer(op, "rule", RULES[op].summary) for op in sorted(RULES)),
+        *(
+            Answer(op, "body", "it has no rule but a function body, which is expanded")
+            for op in expanded()
+        ),
         *(Answer(op, "zero", ZERO[op]) for op in sorted(ZERO)),
         *(Answer(op, "refused", REFUSED[op]) for op in sorted(REFUSED)),
     ]
@@ -60,7 +64,7 @@ def to_markdown(answers: list[Answer]) -> str:
     lines = ["| operator | rule |", "|---|---|"]
     lines += [f"| {a.op} | {_cell(a.detail)} |" for a in answers if a.answer == "rule"]
     lines += ["", "| answer | operators | reason |", "|---|---|---|"]
-    for answer in ("zero", "refused"):
+    for answer in ("body", "zero", "refused"):
         reasons: dict[str, list[str]] = {}
         for row in answers:
             if row.answer == answer:

@@ -11,12 +11,15 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
+import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
-from onnx import defs, helper, inliner
+from onnx import defs, helper, inliner, shape_inference
 from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 
+from fg_onnx.branches import take_branches
 from fg_onnx.errors import UnsupportedModelError, first_line
+from fg_onnx.model import MOST_SEEN
 from fg_onnx.primal import node_name
 
 _DOMAIN = "fg_onnx.body"  # of a body while it is a local function
@@ -143,18 +146,38 @@ def _as_graph(node: gs.Node, body: onnx.FunctionProto, opset: int, stem: str) ->
     body.opset_import.extend(imports)
     call = _proto(node, opset)
     call.domain = _DOMAIN
+    operands = {tensor.name: tensor for tensor in node.inputs if tensor.name}.values()
+    known = [tensor for tensor in operands if _is_small_constant(tensor)]
     graph = helper.make_graph(
         [call],
         "body",
-        [helper.make_empty_tensor_value_info(name) for name in dict.fromkeys(call.input) if name],
+        [_declared(tensor) for tensor in operands if tensor not in known],
         [helper.make_empty_tensor_value_info(name) for name in call.output if name],
+        [OnnxExporter().export_tensor_proto(tensor) for tensor in known],
     )
     model = helper.make_model(graph, opset_imports=imports, functions=[body])
     inlined = inliner.inline_local_functions(model)
+    try:
+        shape_inference.infer_shapes(inlined, check_type=True, strict_mode=True)
+    except shape_inference.InferenceError as error:
+        raise _refusal(node, f"its body does not fit its operands: {first_line(error)}") from error
+    inlined = take_branches(inlined)
     _prefix(inlined.graph, stem, {*call.input, *call.output, ""})
     del inlined.opset_import[:]
     inlined.opset_import.extend(imports[:1])
     return gs.import_onnx(inlined)
+
+
+def _is_small_constant(tensor: gs.Tensor) -> bool:
+    return isinstance(tensor, gs.Constant) and bool(
+        np.prod(tensor.shape, dtype=np.int64) <= MOST_SEEN
+    )
+
+
+def _declared(tensor: gs.Tensor) -> onnx.ValueInfoProto:
+    value = helper.make_empty_tensor_value_info(tensor.name)
+    value.type.ParseFromString(_type(tensor))
+    return value
 
 
 def _prefix(graph: onnx.GraphProto, stem: str, kept: set[str]) -> None:

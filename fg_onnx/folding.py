@@ -122,7 +122,9 @@ def _makes_many(node: gs.Node, values: list[np.ndarray]) -> bool:
     if node.op == "Tile":
         return bool(values[0].size * np.prod(values[1], dtype=np.float64) > _MOST_ENTRIES)
     if node.op == "Range":
-        start, limit, step = (float(value) for value in values)
+        if any(value.size != 1 for value in values):
+            return True
+        start, limit, step = (float(value.item()) for value in values)
         return step == 0 or abs((limit - start) / step) > _MOST_ENTRIES
     return node.op in ("Pad", "Resize", "Upsample", "OneHot")
 

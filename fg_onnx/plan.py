@@ -145,24 +145,7 @@ def make_plan(
     x = fed if is_float(fed) else first_floats(graph, fed)
     y, reason, ranking = _explained_output(graph, x, output, version)
     _require_rows(x, y)
-    unsupported = _expand_bodies(graph, proto, x, y)
-    active = active_tensors(graph, x, y, zeros(version))
-    if y.name not in active:
-        raise UnsupportedModelError(
-            "no-path",
-            f"the output `{y.name}` does not depend on the input `{x.name}`",
-            "name another tensor with --output",
-        )
-    nodes = active_nodes(graph, active)
-    unsupported += [
-        Unsupported(node.op, node_name(node), answer[1])
-        for node in nodes
-        if (answer := status(node.op, node.domain, version))[0] in ("refused", "unknown")
-    ]
-    primals: list[Primal] = []
-    if not unsupported:
-        steps = recognise([primal(node, version, active) for node in nodes])
-        primals = unclipped_scores(steps, y)
+    primals, unsupported = find_steps(graph, proto, x, y)
     layouts = Layouts(primals, x)
     sites = find_sites(primals, layouts, freeze=freeze)
     return Plan(
@@ -181,6 +164,41 @@ def _require_free_names(proto: onnx.ModelProto) -> None:
             f"`{taken}` in the model has a name that an instrumented model gives itself",
             "rename it; names that do not begin with `fg_` are free",
         )
+
+
+def find_steps(
+    graph: gs.Graph, proto: onnx.ModelProto, x: gs.Tensor, y: gs.Tensor
+) -> tuple[list[Primal], list[Unsupported]]:
+    """The steps from ``x`` to ``y``; none where nodes stand in the way, which come second.
+
+    Args:
+        graph: a working copy of ``proto``'s graph; function bodies are expanded in it.
+        proto: the model.
+        x: the explained input.
+        y: the explained tensor.
+
+    Raises:
+        UnsupportedModelError: ``y`` does not depend on ``x``.
+    """
+    opset = model.opset_of(proto)
+    unsupported = _expand_bodies(graph, proto, x, y)
+    active = active_tensors(graph, x, y, zeros(opset))
+    if y.name not in active:
+        raise UnsupportedModelError(
+            "no-path",
+            f"the output `{y.name}` does not depend on the input `{x.name}`",
+            "name another tensor with --output",
+        )
+    nodes = active_nodes(graph, active)
+    unsupported += [
+        Unsupported(node.op, node_name(node), answer[1])
+        for node in nodes
+        if (answer := status(node.op, node.domain, opset))[0] in ("refused", "unknown")
+    ]
+    if unsupported:
+        return [], unsupported
+    steps = recognise([primal(node, opset, active) for node in nodes])
+    return unclipped_scores(steps, y), []
 
 
 def _expand_bodies(

@@ -26,7 +26,7 @@ from fg_onnx.vjps import (
     standardization,
     without,
 )
-from fg_onnx.vjps.table import REFUSED, RULES, ZERO, Offset, Rule, status, zeros
+from fg_onnx.vjps.table import REFUSED, RULES, ZERO, Offset, Rule, expanded, status, zeros
 
 __all__ = [
     "REFUSED",
@@ -39,6 +39,7 @@ __all__ = [
     "convolution",
     "deformable",
     "einsum",
+    "expanded",
     "indexing",
     "local_response",
     "lp_pooling",

@@ -27,7 +27,8 @@ def depth_to_space(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
 @vjp("SpaceToDepth", axes="channels-first")
 def space_to_depth(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     """ct, depth put back into space."""
-    return (op.DepthToSpace(ct, blocksize=p.attrs["blocksize"], mode="DCR"),)
+    mode = p.attrs.get("mode", "DCR")  # an attribute since opset 28
+    return (op.DepthToSpace(ct, blocksize=p.attrs["blocksize"], mode=mode),)
 
 
 @vjp("Col2Im", axes="new")

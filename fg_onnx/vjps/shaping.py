@@ -25,11 +25,10 @@ def identity(_: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     return (ct, *[None] * (len(p.inputs) - 1))
 
 
-@vjp("Cast", "CastLike")
+@vjp("Cast")
 def cast(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     """ct, cast back."""
-    back = op.Cast(ct, to=onnx.helper.np_dtype_to_tensor_dtype(p.x.dtype))
-    return back, *[None] * (len(p.inputs) - 1)
+    return (op.Cast(ct, to=onnx.helper.np_dtype_to_tensor_dtype(p.x.dtype)),)
 
 
 @vjp("Reshape", "Flatten", "Squeeze", "Unsqueeze", axes="reshaped")

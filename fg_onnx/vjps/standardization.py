@@ -82,6 +82,7 @@ def _register(
     *,
     offset: OffsetOf = implicit,
     axes: Axes = "kept",
+    since: int = 1,
 ) -> None:
     def rule(
         op: Emitter, p: Primal, ct: gs.Tensor | None, *statistics: gs.Tensor | None
@@ -104,7 +105,7 @@ def _register(
         return norm.back(op.Mul(op.Mul(norm.scaled(op, ct), hat), share))
 
     rule.__doc__ = formula
-    vjp(op_type, offset=offset, term=term, outputs=None, axes=axes)(rule)
+    vjp(op_type, offset=offset, term=term, outputs=None, axes=axes, since=since)(rule)
 
 
 def _bias(axis: int | None) -> OffsetOf:
@@ -172,6 +173,7 @@ _register(
     _group,
     "As LayerNormalization, over the channels and positions of each group",
     offset=_bias(1),
+    since=21,  # before, it had a scale and a bias for each group
 )
 
 # The operator adds 1e-9 to the standard deviation. Its square, added to the variance, is the same

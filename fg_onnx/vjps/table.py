@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import onnx_graphsurgeon as gs
+from onnx import defs
 
 from fg_onnx.bodies import has_body
 from fg_onnx.emit import Emitter
@@ -77,6 +78,7 @@ class Rule:
             permutes them by its ``perm``, writes the same entries in another shape, mixes one of
             them as a product of matrices does, joins tensors along its ``axis``, or makes new ones.
         summary: the first line of the rule's docstring, or the formula.
+        since: the oldest version of the operator that it holds for.
     """
 
     op_type: str
@@ -86,6 +88,7 @@ class Rule:
     outputs: int | None
     axes: Axes
     summary: str
+    since: int = 1
 
     def offsets(self, p: Primal) -> tuple[Offset, ...]:
         """The parts of a node's offset, each a site; none where it is zero."""
@@ -115,6 +118,7 @@ def vjp(
     term: Term | None = None,
     outputs: int | None = 1,
     axes: Axes = "kept",
+    since: int = 1,
 ) -> Callable[[Vjp], Vjp]:
     """Register a function as the rule of one or several operators."""
 
@@ -122,7 +126,7 @@ def vjp(
         summary = (function.__doc__ or "").strip().splitlines()[0].rstrip(".")
         for op_type in op_types:
             _claim(op_type)
-            RULES[op_type] = Rule(op_type, function, offset, term, outputs, axes, summary)
+            RULES[op_type] = Rule(op_type, function, offset, term, outputs, axes, summary, since)
         return function
 
     return register
@@ -172,16 +176,31 @@ def status(
         return "unknown", f"it belongs to the custom domain `{domain}`"
     if op_type in REFUSED:
         return "refused", REFUSED[op_type]
-    known = is_reviewed(op_type, opset)
-    if known and op_type in RULES:
+    version, known = since(op_type, opset), is_reviewed(op_type, opset)
+    if known and op_type in RULES and RULES[op_type].since <= version:
         return "rule", RULES[op_type].summary
     if known and op_type in ZERO:
         return "zero", ZERO[op_type]
     if has_body(op_type, opset):
         return "body", "through the function body of its schema"
     if op_type in RULES or op_type in ZERO:
-        return "unknown", f"its version of opset {since(op_type, opset)} is newer than its rule"
-    return "unknown", "it has no VJP rule"
+        age = "newer" if not known else "older"
+        return "unknown", f"its version of opset {version} is {age} than its rule"
+    later = next((n for n in range(opset, REVIEWED_OPSET + 1) if has_body(op_type, n)), None)
+    body = "" if later is None else f", but a function body since opset {later}"
+    return "unknown", f"it has no VJP rule{body}"
+
+
+def expanded() -> tuple[str, ...]:
+    """The operators on floats that are differentiated through their function bodies."""
+    newest = min(REVIEWED_OPSET, defs.onnx_opset_version())
+    return tuple(
+        schema.name
+        for schema in sorted(defs.get_all_schemas(), key=lambda schema: schema.name)
+        if not schema.domain
+        and status(schema.name, opset=newest)[0] == "body"
+        and any("tensor(float)" in operand.types for operand in schema.inputs)
+    )
 
 
 def _claim(op_type: str) -> None:

@@ -30,6 +30,7 @@ refuse(
 refuse("a selection of boxes is not differentiable in a useful way", "NonMaxSuppression")
 refuse("its output is a selection of unknown size", "Unique")
 refuse("control flow is not differentiated", "Loop", "Scan")
+refuse("its function body is a loop", "LinearAttention")
 refuse("which branch it takes is known only at run time", "If")
 refuse(
     "sequences, optional values and strings are not differentiated",

@@ -1,8 +1,9 @@
-"""The adjoint of a model as instrumenting makes it: planned, function bodies expanded, walked."""
+"""The adjoint of a model as instrumenting makes it: function bodies expanded, narrow floats read.
+
+Instrumenting wants an image and a row of scores for it; this takes any two tensors.
+"""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -11,61 +12,53 @@ import onnx_graphsurgeon as gs
 from fg_onnx import model, working
 from fg_onnx.adjoint import append_adjoint
 from fg_onnx.emit import Emitter
-from fg_onnx.plan import make_plan
+from fg_onnx.errors import UnsupportedModelError
+from fg_onnx.layout import Layouts
+from fg_onnx.plan import find_steps
+from fg_onnx.sites import find_sites
 from fg_onnx.terms import site_term
+from fg_onnx.views import Views
 
-from .harness import Arrays, evaluate, publish
-
-
-@dataclass(frozen=True, eq=False)
-class Planned:
-    """A model with its adjoint: input ``ct``; outputs ``pulled``, ``term/<i>`` and ``minus/<i>``.
-
-    Attributes:
-        proto: the model; its own inputs and outputs come first.
-        x: the explained input by name.
-        operators: of the steps, in topological order.
-    """
-
-    proto: onnx.ModelProto
-    x: str
-    operators: tuple[str, ...]
-
-    def run(self, feeds: Arrays, ct: np.ndarray) -> Arrays:
-        """All outputs, by the reference evaluator."""
-        return evaluate(self.proto, {**feeds, "ct": ct})
-
-    def completeness(self, out: Arrays, feeds: Arrays) -> float:
-        """``<J^T ct, x>`` and the totals of all sites: what should be ``<ct, y>``."""
-        total = float((out["pulled"] * feeds[self.x]).sum())
-        for name, array in out.items():
-            if name.startswith(("term/", "minus/")):
-                total += float(array.sum()) * (1 if name.startswith("term/") else -1)
-        return total
+from .harness import Arrays, publish
 
 
-def plan_adjoint(proto: onnx.ModelProto, x: str, y: str) -> Planned:
-    """The adjoint from tensor ``y`` to input ``x``.
+def plan_adjoint(proto: onnx.ModelProto, x: str, y: str) -> onnx.ModelProto:
+    """The model with its adjoint from tensor ``y`` to input ``x``.
+
+    Its new input is ``ct``; its new outputs are ``pulled``, and ``term/<i>`` and ``minus/<i>`` for
+    every site.
 
     Raises:
-        UnsupportedModelError: it cannot be instrumented.
+        UnsupportedModelError: a node stands in the way, or there is no way.
     """
-    plan = make_plan(model.Source(proto, "", "the model"), input=x, output=y, freeze=True)
-    plan.require_support()
-    ct = gs.Variable("ct", plan.y.dtype, plan.y.shape)
-    plan.graph.inputs.append(ct)
-    op = Emitter(plan.graph, plan.opset)
-    adjoint = append_adjoint(op, plan.primals, plan.x, plan.y, ct)
-    assert adjoint.input_gradient is not None, "no cotangent reaches the input"
-    count = len(plan.graph.outputs)
-    publish(plan.graph, adjoint.input_gradient, "pulled")
-    for index, site in enumerate(plan.sites):
+    graph = working.to_graph(proto)
+    tensors = graph.tensors()
+    primals, unsupported = find_steps(graph, proto, tensors[x], tensors[y])
+    for row in unsupported:
+        message = f"`{row.op}` at `{row.node}`: {row.reason}"
+        raise UnsupportedModelError("unsupported", message, op=row.op, node=row.node)
+    sites = find_sites(primals, Layouts(primals, tensors[x]), freeze=True)
+    ct = gs.Variable("ct", tensors[y].dtype, tensors[y].shape)
+    graph.inputs.append(ct)
+    op = Emitter(graph, model.opset_of(proto))
+    views = Views(op, primals)
+    adjoint = append_adjoint(op, primals, tensors[x], tensors[y], views.of(ct), views.primal)
+    count = len(graph.outputs)
+    assert adjoint.input_gradient is not None
+    publish(graph, adjoint.input_gradient, "pulled")
+    for index, site in enumerate(sites):
         if site.site.tensor not in adjoint.pullbacks:
             continue
         term = site_term(op, site, adjoint.pullbacks[site.site.tensor])
-        publish(plan.graph, term.product(op), f"term/{index}")
+        publish(graph, term.product(op), f"term/{index}")
         for part, (minus, _) in enumerate(term.minus):
-            publish(plan.graph, minus, f"minus/{index}/{part}")
-    working.drop_unused(plan.graph)
-    operators = tuple(p.op_type for p in plan.primals)
-    return Planned(working.to_proto(plan.graph, plan.proto, count), x, operators)
+            publish(graph, minus, f"minus/{index}/{part}")
+    working.drop_unused(graph)
+    return working.to_proto(graph, proto, count)
+
+
+def attributed(out: Arrays, x: np.ndarray) -> float:
+    """The input term and the totals of all sites: what should be ``<ct, y>``."""
+    total = float((out["pulled"] * x).sum())
+    total += sum(float(out[name].sum()) for name in out if name.startswith("term/"))
+    return total - sum(float(out[name].sum()) for name in out if name.startswith("minus/"))

@@ -19,6 +19,8 @@ REARRANGING = [
     exact("DepthToSpace", _symbolic, note="symbolic-columns", blocksize=2, mode="CRD"),
     exact("DepthToSpace", _batch, note="symbolic-batch", blocksize=2, opset=NEWEST),
     exact("SpaceToDepth", live(1, 2, 4, 6), note="two", blocksize=2),
+    exact("SpaceToDepth", live(1, 2, 4, 6), note="CRD", blocksize=2, mode="CRD", opset=28,
+          runtime=False),
     exact("SpaceToDepth", live(2, 3, 3, 6), note="three", blocksize=3, opset=NEWEST),
     exact("SpaceToDepth", Live((1, 2, 4, 2), dims=("N", 2, "H", "W")), note="N", blocksize=2),
     exact("Col2Im", live(1, 8, 9), [4, 4], [2, 2], note="overlap", opset=18),

@@ -20,7 +20,6 @@ SHAPING = [
     exact("Dropout", live(2, 3), None, np.array(False), note="inference", outputs=2, used=(0,)),
     exact("Cast", live(2, 3, values="eighths"), note="same-type", to=11),
     exact("Cast", live(2, 3, values="eighths"), note="narrower", to=1),
-    exact("CastLike", live(2, 3, values="eighths"), np.ones(1, np.float32), note="narrower"),
     exact("Reshape", live(2, 3, 4), [2, 12], note="plain"),
     exact("Reshape", live(2, 3, 4), [0, -1], note="zero-and-rest"),
     exact("Reshape", live(2, 3, 4), [4, -1, 3], note="rest", opset=NEWEST),
