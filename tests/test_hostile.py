@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import onnx
 import pytest
 from graphs import HEAD, build, draw, resized_input
 from onnx import ModelProto, TensorProto, helper, numpy_helper

@@ -13,7 +13,7 @@ from fg_onnx import model, working
 from fg_onnx.adjoint import append_adjoint
 from fg_onnx.emit import Emitter
 from fg_onnx.errors import UnsupportedModelError
-from fg_onnx.layout import Layouts
+from fg_onnx.layouts import Layouts
 from fg_onnx.plan import find_steps
 from fg_onnx.sites import find_sites
 from fg_onnx.terms import site_term
