@@ -250,7 +250,8 @@ def _fed_input(graph: gs.Graph, name: str | None, defaults: frozenset[str]) -> g
         described = ", ".join(f"{t.name}: {t.dtype} {t.shape}" for t in needed)
         raise UnsupportedModelError(
             "no-image-input",
-            f"the model has no image input of 3 to 5 dimensions (it has {described or 'none'})",
+            "the model has no image input, neither floats of 3 to 5 dimensions nor integers of 4 "
+            f"(it has {described or 'none'})",
             "export the model with its preprocessing outside, so that it takes float images",
         )
     return images[0]
