@@ -13,7 +13,10 @@ from graphs import build, draw, everything, noise
 from test_psi import BOUND, CLOSE, DEFINITIONS, gap, interpolation
 
 from fg_onnx import Session, instrument
+from fg_onnx.layouts import Layouts
 from fg_onnx.manifest import EMITS
+from fg_onnx.model import read
+from fg_onnx.plan import make_plan
 from sample_models import tasks
 
 TASKS = tasks.all_models()
@@ -501,3 +504,101 @@ def test_windows_have_no_place():
     """
     weights = {name: GROUPED[name] for name in ("w", "b", "fc_weight", "fc_bias")}
     assert not spatial(nodes, weights, "float[N,3,8,8] x")["h"]
+
+
+def test_channels_that_are_folded_into_the_batch_have_no_map():
+    """Each channel convolved as an image of its own: [N,3,8,8] -> [3N,1,8,8]."""
+    nodes = """
+        folded = Constant <value_ints = [-1,1,8,8]> ()
+        images = Constant <value_ints = [-1,18]> ()
+        channels = Reshape (x, folded)
+        c = Conv (channels, w, b)
+        h = Relu (c)
+        pooled = GlobalAveragePool (h)
+        flat = Reshape (pooled, images)
+        logits = Gemm <transB = 1> (flat, fc_weight, fc_bias)
+    """
+    weights = {
+        "w": draw("w", 6, 1, 3, 3),
+        "b": draw("b", 6),
+        "fc_weight": draw("fc_weight", 5, 18),
+        "fc_bias": draw("fc_bias", 5),
+    }
+    session = everything(build(nodes, weights, inputs="float[N,3,8,8] x"))
+    assert [site.spatial for site in session.manifest.sites] == [False, False]
+    assert session.explain(noise(3, 3, 8, 8)).residual.max() <= 1e-5
+
+
+def test_a_product_over_the_positions_has_no_map():
+    """MLP-Mixer: the tokens themselves are mixed, into as many others."""
+    nodes = f"""
+        row = Constant <value_ints = [0,6,-1]> ()
+        grid = Constant <value_ints = [0,6,8,8]> ()
+        c = Conv <pads = [1,1,1,1]> (x, w, b)
+        t = Reshape (c, row)
+        m = MatMul (t, mix)
+        h0 = Tanh (m)
+        h = Reshape (h0, grid)
+        {HEAD} {LOGITS}
+    """
+    weights = {name: GROUPED[name] for name in ("w", "b", "fc_weight", "fc_bias")}
+    weights["mix"] = draw("mix", 64, 64)
+    plan = make_plan(read(build(nodes, weights, inputs="float[N,3,8,8] x")))
+    found = {step.y.name: step for step in plan.primals}
+    assert Layouts(plan.primals[:3], plan.x).of(found["m"].y) is None
+    assert Layouts(plan.primals[:2], plan.x).of(found["t"].y).tokens.grid == (8, 8)
+
+
+def test_tokens_that_some_have_left_are_no_grid():
+    nodes = f"""
+        row = Constant <value_ints = [0,6,-1]> ()
+        first = Constant <value_ints = [0]> ()
+        last = Constant <value_ints = [-1]> ()
+        axis = Constant <value_ints = [2]> ()
+        c = Conv <pads = [1,1,1,1]> (x, w, b)
+        t = Reshape (c, row)
+        before = Tanh (t)
+        s = Slice (before, first, last, axis)
+        after = Tanh (s)
+        flat = ReduceMean <axes = [2], keepdims = 0> (after)
+        {LOGITS}
+    """
+    weights = {name: GROUPED[name] for name in ("w", "b", "fc_weight", "fc_bias")}
+    found = spatial(nodes, weights, "float[N,3,8,8] x")
+    assert found == {"c": True, "before": True, "after": False, "logits": False}
+
+
+def test_a_convolution_along_one_of_two_axes_has_no_map():
+    """CRNN: an image's height is averaged away, then its width is read as a sequence."""
+    nodes = """
+        c = Conv <pads = [1,1,1,1]> (x, w, b)
+        line = ReduceMean <axes = [2], keepdims = 0> (c)
+        d = Conv <pads = [1,1]> (line, w1d, b)
+        h = Relu (d)
+        pooled = GlobalAveragePool (h)
+        flat = Flatten (pooled)
+        logits = Gemm <transB = 1> (flat, fc_weight, fc_bias)
+    """
+    weights = {name: GROUPED[name] for name in ("w", "b", "fc_weight", "fc_bias")}
+    weights["w1d"] = draw("w1d", 6, 6, 3)
+    assert not spatial(nodes, weights, "float[N,3,8,8] x")["d"]
+
+
+@pytest.mark.parametrize("style", ["reference", "paper"])
+def test_an_image_of_height_1_behind_what_is_not_followed_is_a_signal(style):
+    nodes = """
+        order = Constant <value_ints = [1,0]> ()
+        two = Constant <value_ints = [2]> ()
+        swapped = Gather <axis = 1> (x, order)
+        i = Unsqueeze (swapped, two)
+        c = Conv <pads = [0,2,0,2], strides = [1,2]> (i, w, b)
+        h = Relu (c)
+        pooled = GlobalAveragePool (h)
+        flat = Flatten (pooled)
+        logits = Gemm <transB = 1> (flat, fc_weight, fc_bias)
+    """
+    weights = {name: GROUPED[name] for name in ("b", "fc_weight", "fc_bias")}
+    weights["w"] = draw("w", 6, 2, 1, 5)
+    session = everything(build(nodes, weights, inputs="float[N,2,40] x"), style)
+    assert session.manifest.sites[0].spatial_axes == (3,)
+    assert own_gap(session, noise(2, 2, 40)) <= CLOSE

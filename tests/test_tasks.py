@@ -165,21 +165,21 @@ def test_a_region_needs_a_grid():
     assert caught.value.code == "no-region"
 
 
-@pytest.mark.parametrize("side", [64, 65, 73])
-def test_many_scores_have_one_hot_cotangents_too(side):
+@pytest.mark.parametrize(("side", "across"), [(64, 64), (64, 65), (73, 73)])
+def test_many_scores_have_one_hot_cotangents_too(side, across):
     """Beyond 4096 scores a one-hot is the product of two; 4096 itself is the last of the one kind.
 
     Each score is its own pixel, so that the gradient is the one-hot itself.
     """
     nodes = "logits = Conv (x, w)"
-    shape = f"float[N,1,{side},{side}]"
+    shape = f"float[N,1,{side},{across}]"
     model = build(
         nodes, {"w": np.ones((1, 1, 1, 1))}, inputs=f"{shape} x", outputs=f"{shape} logits"
     )
     session = Session(instrument(model, emit=EMITS), threads=1)
-    count = side * side
+    count = side * across
     for target in (0, 1, side - 1, side, count // 2, count - 2, count - 1):
-        found = session.explain(noise(1, 1, side, side), target)
+        found = session.explain(noise(1, 1, side, across), target)
         flat = found.input_gradient.reshape(-1)
         assert flat[target] == 1
         assert np.count_nonzero(flat) == 1
