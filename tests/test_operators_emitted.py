@@ -10,8 +10,12 @@ import onnx
 import pytest
 from onnx import helper
 
+from fg_onnx import instrument
 from fg_onnx.manifest import EMITS
 from fg_onnx.psi import STYLES
+from sample_models import tasks
+
+TASKS = tasks.all_models()
 
 ABSENT = {
     "MaxUnpool": "no CUDA, no TensorRT",
@@ -86,6 +90,12 @@ def test_small_samples_hold_no_trap(sample, psi, options):
 @pytest.mark.parametrize("opset", [18, 20, 22])
 def test_small_samples_of_a_newer_opset_hold_no_trap(sample, opset):
     assert traps(sample.instrument(emit=EMITS, opset=opset).model) == []
+
+
+@pytest.mark.parametrize("options", [{}, {"seed": True}], ids=str)
+@pytest.mark.parametrize("task", TASKS)
+def test_other_tasks_hold_no_trap(task, options):
+    assert traps(instrument(TASKS[task], emit=EMITS, **options).model) == []
 
 
 def test_exports_hold_no_trap(net):

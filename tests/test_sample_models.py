@@ -13,7 +13,7 @@ import pytest
 
 from fg_onnx.errors import FgOnnxError
 from fg_onnx.files import replacing
-from sample_models import fetch, labels, photos, tiny
+from sample_models import fetch, labels, photos, tasks, tiny
 
 SAMPLES = Path(fetch.__file__).parent
 FASHION = SAMPLES / "fashion_vgg.onnx"
@@ -85,6 +85,29 @@ def test_readme_lists_every_tiny_model_with_its_hazard():
     readme = (SAMPLES / "README.md").read_text()
     for name, model in TINY.items():
         assert f"| `{name}` | {' '.join(model.doc_string.split())} |" in readme
+
+
+def test_readme_lists_every_task_model():
+    readme = (SAMPLES / "README.md").read_text()
+    for name, model in tasks.all_models().items():
+        assert f"| `{name}` | {' '.join(model.doc_string.split())} |" in readme
+
+
+@pytest.mark.parametrize("name", tasks.all_models())
+def test_task_model_is_small_and_runs(name, tmp_path):
+    model = tasks.all_models()[name]
+    assert model.ByteSize() < 10_000
+    first, second = tasks.write_all(tmp_path / "a"), tasks.write_all(tmp_path / "b")
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+    draws = np.random.default_rng(0)
+    feeds = {}
+    for value in model.graph.input:
+        kind = value.type.tensor_type
+        shape = [dim.dim_value or 2 for dim in kind.shape.dim]
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
+        feeds[value.name] = draws.uniform(0, 5, shape).astype(dtype)
+    for values in run(model.SerializeToString(), feeds):
+        assert np.isfinite(values).all()
 
 
 def test_saturation_is_the_formula():
