@@ -277,7 +277,7 @@ def _explained_output(
             return *_before_softmax(output), output.name
     for output in graph.outputs:
         scores = _before_argmax(output)
-        if scores is not None and scores.name in dependent:
+        if scores is not None and scores is not x and scores.name in dependent:
             tensor, _ = _before_softmax(scores)
             return tensor, f"`{output.name}` is the ArgMax of these scores", None
     _blame_operator(graph, x, opset)
