@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import onnx
 from onnx import TensorProto
 
-from fg_onnx.errors import ModelError
+from fg_onnx.errors import ModelError, first_line
 from fg_onnx.soundness import stored_bytes
 
 
@@ -28,8 +28,8 @@ def load_external_data(proto: onnx.ModelProto, path: Path) -> None:
     for tensor in _tensors(proto):
         if tensor.data_location == TensorProto.EXTERNAL:
             tensor.raw_data = _data(tensor, path)
-            tensor.data_location = TensorProto.DEFAULT
-            del tensor.external_data[:]
+            tensor.ClearField("data_location")
+            tensor.ClearField("external_data")
 
 
 def require_loaded(proto: onnx.ModelProto, name: str) -> None:
@@ -98,8 +98,8 @@ def _file(location: str, path: Path) -> Path:
             raise _error(path, f"`{location}` is not a regular file")
         if not os.access(real, os.R_OK):
             raise _error(path, f"`{location}` may not be read")
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
+    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
+        reason = getattr(error, "strerror", None) or first_line(error)
         raise _error(path, f"`{location}` cannot be read: {reason}") from error
     return real
 

@@ -164,9 +164,7 @@ def a_name_of_the_contract_s_in_a_branch(model):
     branch = helper.make_graph(
         [inner], "branch", [], [helper.make_tensor_value_info("fg_seed", 1, None)]
     )
-    relu.CopyFrom(
-        helper.make_node("If", ["which"], ["h"], then_branch=branch, else_branch=branch)
-    )
+    relu.CopyFrom(helper.make_node("If", ["which"], ["h"], then_branch=branch, else_branch=branch))
     model.graph.input.append(helper.make_tensor_value_info("which", TensorProto.BOOL, []))
 
 
