@@ -25,6 +25,8 @@ Layout = Literal["nchw", "nhwc"]
 Interpolation = Literal["bilinear", "bicubic", "area", "opencv-bilinear"]
 
 
+_DEEPEST = 8  # lists within lists, of which two are of use
+
 MOST_ALONG_A_SIDE = 2**15
 """Pixels, of what is fed to a model."""
 
@@ -285,17 +287,25 @@ def _read_document(path: Path) -> object:
     # imported here, and untyped: only those who write YAML need PyYAML
     yaml: Any = importlib.import_module("yaml")
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            # A few lines of aliases to aliases are more than any memory holds.
-            raise _bad(f"`{path}` holds an alias (`*name`)", "write every value out")
+        _require_plain(yaml, text, path)
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
         raise _bad(f"`{path}` is not YAML: {reason}", "check it at that line") from None
     except ValueError as error:  # of a date or a number that is none
         raise _bad(f"`{path}` is not YAML: {error}", "check its numbers") from None
-    except RecursionError:
-        raise _nested(path) from None
+
+
+def _require_plain(yaml: Any, text: str, path: Path) -> None:
+    """Fail for what a few lines can make endless: aliases of aliases, lists in lists in lists."""
+    depth = 0
+    for event in yaml.parse(text, yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if isinstance(event, yaml.AliasEvent):
+            raise _bad(f"`{path}` holds an alias (`*{event.anchor}`)", "write every value out")
+        if depth > _DEEPEST:
+            raise _nested(path)
 
 
 def _nested(path: Path) -> InputError:

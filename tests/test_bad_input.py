@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
+
 import numpy as np
 import onnx
 import pytest
@@ -217,6 +220,25 @@ def test_the_traceback_is_there_for_those_who_ask(tmp_path):
     assert found.code == 2
     assert "Traceback" in found.err
     assert found.err.splitlines()[-1].startswith("hint: ")
+
+
+def test_a_small_file_of_a_huge_picture(tmp_path, model):
+    def chunk(kind, data):
+        checked = kind + data
+        return struct.pack(">I", len(data)) + checked + struct.pack(">I", zlib.crc32(checked))
+
+    side = 16_000  # at one bit a pixel; 768 MB when it is decoded
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0))
+    rows = chunk(b"IDAT", zlib.compress(bytes((1 + side // 8) * side), 9))
+    path = tmp_path / "bomb.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + rows + chunk(b"IEND", b""))
+    assert path.stat().st_size < 100_000
+    # A process of its own: OpenCV asks for its limit when it is loaded.
+    out = tmp_path / "out"
+    found = fg_process("explain", model, path, "-o", out, "--preprocess", "unit")
+    assert found.code == 2
+    assert "more pixels than OpenCV was told to decode" in found.err
+    assert not out.exists()
 
 
 def test_labels_that_do_not_fit_write_no_model(tmp_path, refused, model):

@@ -317,3 +317,16 @@ def test_the_view_is_what_the_model_sees() -> None:
     p = Preprocessing(size=(32, 32), resize=40, mean=(127.0,), std=(128.0,))
     made = prepare(image, p, (1, 32, 32, 3))
     assert np.array_equal(np.round(made.array[0] * 128 + 127), made.view)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "area"])
+def test_a_narrow_picture_is_not_made_huge(interpolation: Any) -> None:
+    narrow = np.zeros((1, 60_000, 3), np.uint8)
+    p = Preprocessing(resize=2**14, interpolation=interpolation)
+    with pytest.raises(InputError, match="would be resized to 16384 x 983040000") as caught:
+        prepare(narrow, p, (1, 3, "h", "w"))
+    assert caught.value.code == "too-large"
+    # of which a crop is fed, is another matter: only the crop is ever made
+    if interpolation == "bilinear":
+        made = prepare(narrow, Preprocessing(size=(8, 8), resize=2**14), (1, 3, 8, 8))
+        assert made.view.shape == (8, 8, 3)

@@ -78,6 +78,10 @@ def test_one_number_will_do() -> None:
         ({"layout": "chw"}, "`layout`"),
         ({"layout": 3}, "`layout`"),
         ({"interpolation": "lanczos"}, "`interpolation`"),
+        ({"size": [224, 2**40]}, "`size`"),
+        ({"resize": 2**40}, "`resize`"),
+        ({"scale": 10**400}, "`scale`"),
+        ({"mean": [10**400] * 3}, "`mean`"),
         ([1, 2], "mapping"),
         (None, "mapping"),
     ],
@@ -129,6 +133,11 @@ def test_a_file_without_a_preset(tmp_path: Path) -> None:
         ("p.yaml", b"\xff\xfe\x00"),
         ("p.json", b"{size: 3}"),
         ("p.json", b"[]"),
+        ("p.json", b"[" * 100_000),
+        ("p.yaml", b"[" * 100_000),
+        ("p.yaml", b"size: 2001-99-99"),
+        ("p.yaml", b"a: &a [1, 2, 3]\nmean: *a"),
+        ("p.yaml", b"a: &a {x: 1}\n<<: *a"),
     ],
 )
 def test_bad_files_are_named(tmp_path: Path, name: str, content: bytes) -> None:
@@ -153,3 +162,19 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "p.yaml").mkdir()
     with pytest.raises(InputError, match="cannot be read"):
         load_preprocessing(str(tmp_path / "p.yaml"))
+
+
+def test_aliases_of_aliases_are_not_written_out(tmp_path: Path) -> None:
+    lines = ["a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
+    path = tmp_path / "laughs.yaml"
+    path.write_text("\n".join([*lines, "mean: *a11"]))
+    with pytest.raises(InputError, match="alias") as caught:
+        load_preprocessing(str(path))
+    assert len(caught.value.message) < 500
+
+
+def test_long_values_are_not_written_out() -> None:
+    with pytest.raises(InputError) as caught:
+        Preprocessing.from_dict({"fit": 7, "mean": {str(i): i for i in range(10**5)}})
+    assert len(caught.value.message) < 500

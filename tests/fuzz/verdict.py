@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -33,6 +36,7 @@ _LONGEST = 2000  # characters of a message
 _RESIDUALS = {2: 1e-2, 4: 1e-4, 8: 1e-10}
 _SAME = 1e-5  # of the largest: nodes are not touched, but BatchNorm shifts that are promoted
 _NUDGE = 1e-6  # ten roundings of every entry of the image
+_EXPLAINED_FILES = r"explanations\.json|picture\.[\w-]+\.((overlay|map|layers)\.png|npy)"
 _SLOPE = 0.05
 _ROUNDINGS = 16  # of a score, that may add up in one direction
 _POINTS = 6
@@ -80,9 +84,13 @@ def judge(path: Path, report: Callable[[str], None], *, commands: bool) -> tuple
             report("instrument command")
             _command("instrument", path, "-o", path.with_name("made.onnx"))
         report("instrument")
-        return _judged(path, report)
+        outcome = _judged(path, report)
+        if commands and outcome[0] == RIGHT:
+            report("explain")
+            _explain(path)
     except Finding as finding:
         return FINDING, str(finding)
+    return outcome
 
 
 def _judged(path: Path, report: Callable[[str], None]) -> tuple[str, str]:
@@ -278,6 +286,19 @@ def _require_slope(session: Any, source: _Run) -> None:
 
 
 # --- the commands -------------------------------------------------------------------------------
+
+
+def _explain(path: Path) -> None:
+    """Explain a picture; what is written lies in the folder, under the picture's name."""
+    picture, out = path.with_name("picture.png"), path.with_name("explained")
+    cv2.imwrite(str(picture), np.arange(192, dtype=np.uint8).reshape(8, 8, 3))
+    _command("explain", path, picture, "-o", out, "--preprocess", "unit", "--layers")
+    written = {file.relative_to(out).as_posix() for file in out.rglob("*")}
+    strange = [name for name in written if not re.fullmatch(_EXPLAINED_FILES, name)]
+    if strange:
+        raise Finding(f"explain writes {strange}")
+    picture.unlink()
+    shutil.rmtree(out, ignore_errors=True)
 
 
 def _command(*arguments: object) -> None:
