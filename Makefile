@@ -12,6 +12,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 DEMO ?= demo
+WORKERS ?= --numprocesses 2 --dist loadgroup
 SEED ?= 0
 COUNT ?= 1000
 
@@ -48,10 +49,10 @@ test: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(WORKERS)
 
 fast: $(VENV)/.test
-	$(BIN)/python -m pytest -m 'not torch and not network'
+	$(BIN)/python -m pytest $(WORKERS) -m 'not torch and not network'
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
