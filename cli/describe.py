@@ -85,7 +85,7 @@ def preprocessing_text(manifest: Manifest) -> str:
     """The steps that are not the default: ``size 224x224, mean ...``."""
     if manifest.preprocessing is None:
         return "not known; `explain` needs --preprocess"
-    from fg_onnx.preprocess import PRESETS, Preprocessing  # noqa: PLC0415
+    from fg_onnx.pictures.preprocess import PRESETS, Preprocessing  # noqa: PLC0415
 
     held = Preprocessing.from_dict(manifest.preprocessing)
     named = [name for name, preset in PRESETS.items() if preset == held]

@@ -148,7 +148,7 @@ def preprocessing_for(model: Path, manifest: Manifest, chosen: str | None) -> Pr
     Raises:
         InputError: neither, or what was asked for makes no sense.
     """
-    from fg_onnx.preprocess import PRESETS, Preprocessing
+    from fg_onnx.pictures.preprocess import PRESETS, Preprocessing
 
     if chosen is not None:
         return fg_onnx.load_preprocessing(chosen)

@@ -19,7 +19,7 @@ from fg_onnx.errors import InputError
 
 if TYPE_CHECKING:
     from fg_onnx import Preprocessing, Session
-    from fg_onnx.images import Image
+    from fg_onnx.pictures.images import Image
 
 ARRAY_SUFFIX = ".npy"
 _BATCH = 8  # images at once: enough to keep two cores busy, little enough for any memory
@@ -59,7 +59,7 @@ def find_samples(patterns: Sequence[str], session: Session) -> list[Path]:
     Raises:
         InputError: ``no-such-image``.
     """
-    from fg_onnx.images import IMAGE_SUFFIXES, find_images
+    from fg_onnx.pictures.images import IMAGE_SUFFIXES, find_images
 
     takes_images = len(session.input_shape) == 4
     return find_images(patterns, IMAGE_SUFFIXES if takes_images else (ARRAY_SUFFIX,))

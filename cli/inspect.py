@@ -19,8 +19,8 @@ from .options import InputOption, JsonOption, ModelArgument, OutputOption
 
 if TYPE_CHECKING:
     from fg_onnx.manifest import Manifest, Site
-    from fg_onnx.model import Source
-    from fg_onnx.plan import Unsupported
+    from fg_onnx.source.model import Source
+    from fg_onnx.steps import Unsupported
 
 SCHEMA_VERSION = 1
 
@@ -59,7 +59,7 @@ def inspect(
     Of a model that is instrumented already, its manifest is shown. Exit code 1 if MODEL cannot be
     instrumented.
     """
-    from fg_onnx.model import read
+    from fg_onnx.source.model import read
 
     found = look(read(model), input_, output)
     if json_:
@@ -73,7 +73,7 @@ def inspect(
 def look(source: Source, input_: str | None = None, output: str | None = None) -> Inspection:
     """Plan, and carry the plan out in memory: some refusals depend on shapes known only then."""
     import fg_onnx
-    from fg_onnx import manifest, plan
+    from fg_onnx import manifest, plan, steps
 
     held = manifest.find(source.proto)
     if held is not None:
@@ -82,7 +82,7 @@ def look(source: Source, input_: str | None = None, output: str | None = None) -
     try:
         planned = plan.make_plan(source, input=input_, output=output)
     except (ModelError, UnsupportedModelError) as error:
-        return Inspection(source, None, None, None, (), (plan.describe_failure(error),))
+        return Inspection(source, None, None, None, (), (steps.describe_failure(error),))
     explained = (planned.y.name, planned.reason)
     sites = tuple(bound.site for bound in planned.sites)
     unsupported = planned.unsupported
@@ -92,7 +92,7 @@ def look(source: Source, input_: str | None = None, output: str | None = None) -
             made = fg_onnx.instrument(source.proto, input=input_, output=output)
             sites = made.manifest.sites
         except UnsupportedModelError as error:
-            unsupported = (plan.describe_failure(error),)
+            unsupported = (steps.describe_failure(error),)
     pixels = planned.pixels.name if planned.pixels else None
     return Inspection(source, planned.x.name, pixels, explained, sites, unsupported)
 
@@ -132,7 +132,7 @@ def to_document(found: Inspection) -> dict[str, Any]:
 
 
 def _print(found: Inspection) -> None:
-    from fg_onnx.model import opset_of
+    from fg_onnx.source.model import opset_of
 
     proto = found.source.proto
     values = [("input", describe.value_text(value)) for value in describe.inputs_of(proto)]

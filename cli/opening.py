@@ -54,7 +54,7 @@ def open_model(model: Path, wanted: Wanted) -> Session:
         UnsupportedModelError: it cannot be instrumented, or was so without what is needed here.
     """
     from fg_onnx import manifest
-    from fg_onnx.model import read
+    from fg_onnx.source.model import read
 
     held = manifest.find(read(model).proto)
     if held is not None:

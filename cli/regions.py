@@ -21,7 +21,7 @@ from .given import Sample, is_array, read_array
 
 if TYPE_CHECKING:
     from fg_onnx import Manifest, Preprocessing, Session
-    from fg_onnx.images import Image
+    from fg_onnx.pictures.images import Image
 
     from .targets import Scores
 
@@ -88,7 +88,7 @@ class Region:
     ) -> Array:
         import cv2
 
-        from fg_onnx.images import prepare_mask
+        from fg_onnx.pictures.images import prepare_mask
 
         assert self.mask is not None
         mask_size = self.mask.shape[0], self.mask.shape[1]

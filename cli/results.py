@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fg_onnx import Attribution, Manifest, render
+from fg_onnx import Attribution, Manifest
 from fg_onnx.files import replacing
-from fg_onnx.images import Image
+from fg_onnx.pictures import render
+from fg_onnx.pictures.images import Image
 
 from .console import to_json
 from .given import Sample

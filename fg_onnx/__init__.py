@@ -16,10 +16,10 @@ from fg_onnx._version import __version__
 
 if TYPE_CHECKING:
     from fg_onnx.errors import FgOnnxError
-    from fg_onnx.images import find_images, prepare, read_image
     from fg_onnx.instrumentation import Instrumented, instrument
     from fg_onnx.manifest import Manifest, Site
-    from fg_onnx.preprocess import Preprocessing, load_preprocessing
+    from fg_onnx.pictures.images import find_images, prepare, read_image
+    from fg_onnx.pictures.preprocess import Preprocessing, load_preprocessing
     from fg_onnx.regions import region_seed
     from fg_onnx.session import Attribution, Session
 
@@ -29,14 +29,14 @@ _HOMES = {
     "FgOnnxError": "errors",
     "Instrumented": "instrumentation",
     "Manifest": "manifest",
-    "Preprocessing": "preprocess",
+    "Preprocessing": "pictures.preprocess",
     "Session": "session",
     "Site": "manifest",
-    "find_images": "images",
+    "find_images": "pictures.images",
     "instrument": "instrumentation",
-    "load_preprocessing": "preprocess",
-    "prepare": "images",
-    "read_image": "images",
+    "load_preprocessing": "pictures.preprocess",
+    "prepare": "pictures.images",
+    "read_image": "pictures.images",
     "region_seed": "regions",
 }
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import onnx
 
-from fg_onnx.model import model_of
+from fg_onnx.source.model import model_of
 
 
 def forward_part(proto: onnx.ModelProto, output: str) -> onnx.ModelProto:

@@ -9,21 +9,29 @@ from typing import Any
 
 import onnx
 
-from fg_onnx import manifest, model, working
+from fg_onnx import manifest
 from fg_onnx._version import __version__
-from fg_onnx.adjoint import append_adjoint
-from fg_onnx.emit import Emitter
 from fg_onnx.errors import InputError, UnsupportedModelError
+from fg_onnx.fullgrad.adjoint import append_adjoint
+from fg_onnx.fullgrad.psi import STYLES
+from fg_onnx.fullgrad.publish import Explained, publish
+from fg_onnx.fullgrad.seeding import (
+    by_cotangent,
+    by_target,
+    loosen_target,
+    score_shape,
+    scores_per_image,
+)
+from fg_onnx.fullgrad.sites import promote_biases
+from fg_onnx.fullgrad.terms import site_term
+from fg_onnx.graph import working
+from fg_onnx.graph.emit import Emitter
+from fg_onnx.graph.primal import precision_of
+from fg_onnx.graph.views import Views
 from fg_onnx.manifest import DEFAULT_EMITS, EMITS, Emit, Manifest
+from fg_onnx.pictures.preprocess import Preprocessing
 from fg_onnx.plan import Plan, make_plan
-from fg_onnx.preprocess import Preprocessing
-from fg_onnx.primal import precision_of
-from fg_onnx.psi import STYLES
-from fg_onnx.publish import Explained, publish
-from fg_onnx.seeding import by_cotangent, by_target, loosen_target, score_shape, scores_per_image
-from fg_onnx.sites import promote_biases
-from fg_onnx.terms import site_term
-from fg_onnx.views import Views
+from fg_onnx.source import model
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +72,7 @@ def instrument(
         source: a path or a ModelProto; it is not changed.
         output: the explained tensor; None: the logits.
         input: the explained input; None: the float image input.
-        psi: one of `fg_onnx.psi.STYLES`.
+        psi: one of `fg_onnx.fullgrad.psi.STYLES`.
         emit: what the model shall compute beyond the score.
         freeze_biases: leave biases as plain initializers.
         freeze_defaults: make inputs with a default of the source's own plain initializers too.

@@ -111,7 +111,7 @@ class Manifest:
         seed: whether ``fg_seed`` stands in the place of ``fg_target``.
         layout: of the graph input that images are fed to, such as ``nchw``; None where it has no
             grid.
-        preprocessing: as `fg_onnx.preprocess.Preprocessing.to_dict` gives it, or None.
+        preprocessing: as `fg_onnx.pictures.preprocess.Preprocessing.to_dict` gives it, or None.
         labels: class names in order of the explained output, or None.
         sites: in the order of the columns 1.. of ``fg_contributions``.
         precision: the narrowest float type of what is differentiated.

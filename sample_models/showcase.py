@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 import fg_onnx
-from fg_onnx import render
+from fg_onnx.pictures import render
 from sample_models import labels, photos, squeezenet
 
 PHOTOS = ("chelsea", "coffee", "camera", "rocket")

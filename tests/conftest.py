@@ -153,7 +153,7 @@ def net(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together what shares a fixture: the tests of one exported net, else those of one file."""
+    """Keep together what shares a fixture: the tests of one exported net, else of one file."""
     for item in items:
         net_of = getattr(item, "callspec", None) and item.callspec.params.get("net")
         item.add_marker(pytest.mark.xdist_group("-".join(net_of) if net_of else item.path.name))

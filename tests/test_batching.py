@@ -9,9 +9,10 @@ from conftest import SAMPLES, run
 from graphs import HEAD, build, draw, everything, noise, resized_input
 from onnx import numpy_helper
 
-from fg_onnx import Session, batching, instrument
-from fg_onnx.batching import free_batch
+from fg_onnx import Session, instrument
 from fg_onnx.errors import InputError, ModelError, UnsupportedModelError
+from fg_onnx.graph import batching
+from fg_onnx.graph.batching import free_batch
 
 ROUNDING = 1e-5  # of the largest
 

@@ -13,7 +13,7 @@ from test_hostile import sound, weight
 
 from fg_onnx import Session, instrument
 from fg_onnx.errors import ModelError
-from fg_onnx.model import read
+from fg_onnx.source.model import read
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ import pytest
 from conftest import noise, run
 from onnx import numpy_helper
 
-from fg_onnx import instrument, working
-from fg_onnx import model as models
+from fg_onnx import instrument
+from fg_onnx.graph import working
+from fg_onnx.source import model as models
 
 
 def folded(body, inputs="float[N,3,10,12] x", outputs="y", opset=17):

@@ -17,12 +17,12 @@ from graphs import HEAD, build, draw, everything, noise
 from onnx import ModelProto, helper, numpy_helper
 
 from fg_onnx import Session, instrument
-from fg_onnx import model as models
-from fg_onnx.branches import take_branches
-from fg_onnx.dimensions import name_dimensions
 from fg_onnx.errors import InputError, ModelError, UnsupportedModelError
+from fg_onnx.graph.branches import take_branches
 from fg_onnx.manifest import EMITS
 from fg_onnx.plan import make_plan
+from fg_onnx.source import model as models
+from fg_onnx.source.dimensions import name_dimensions
 
 WEIGHTS = {
     "w1": draw("w1", 6, 3, 3, 3),

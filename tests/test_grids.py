@@ -13,10 +13,10 @@ from graphs import build, draw, everything, noise
 from test_psi import BOUND, CLOSE, DEFINITIONS, gap, interpolation
 
 from fg_onnx import Session, instrument
-from fg_onnx.layouts import Layouts
+from fg_onnx.grid.layouts import Layouts
 from fg_onnx.manifest import EMITS
-from fg_onnx.model import read
 from fg_onnx.plan import make_plan
+from fg_onnx.source.model import read
 from sample_models import tasks
 
 TASKS = tasks.all_models()

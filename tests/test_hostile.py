@@ -17,7 +17,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from fg_onnx import Session, instrument
 from fg_onnx.errors import FgOnnxError, ModelError, UnsupportedModelError, printable
 from fg_onnx.manifest import METADATA_KEY
-from fg_onnx.soundness import MOST_NESTED, require_sound
+from fg_onnx.source.soundness import MOST_NESTED, require_sound
 from sample_models import tiny
 from tests.fuzz import verdict
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from fg_onnx.errors import InputError
-from fg_onnx.images import find_images, prepare, read_image
-from fg_onnx.preprocess import PRESETS, Preprocessing
+from fg_onnx.pictures.images import find_images, prepare, read_image
+from fg_onnx.pictures.preprocess import PRESETS, Preprocessing
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 

@@ -6,9 +6,9 @@ import numpy as np
 import onnx
 import pytest
 
-from fg_onnx import model as models
-from fg_onnx.layout import NCHW, NHWC, Layout
+from fg_onnx.grid.layout import NCHW, NHWC, Layout
 from fg_onnx.plan import make_plan
+from fg_onnx.source import model as models
 
 
 def sites(body, inputs="float[N,3,8,8] x", outputs="float[N,4] y"):

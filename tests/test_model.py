@@ -11,9 +11,11 @@ import pytest
 from conftest import FASHION, run
 from onnx import helper
 
-from fg_onnx import files, old_forms, working
-from fg_onnx import model as models
+from fg_onnx import files
 from fg_onnx.errors import ModelError, OutputError
+from fg_onnx.graph import working
+from fg_onnx.source import model as models
+from fg_onnx.source import old_forms
 
 
 def parsed(body, inputs="float[N,3,4,4] x", outputs="float[N,3,4,4] y", opset=17, ir=8):

@@ -8,7 +8,8 @@ import pytest
 from graphs import build, draw, everything, noise
 from test_operators_emitted import traps
 
-from fg_onnx import instrument, working
+from fg_onnx import instrument
+from fg_onnx.graph import working
 from fg_onnx.manifest import EMITS
 from fg_onnx.runtime import open_session
 

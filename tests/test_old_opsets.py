@@ -10,9 +10,9 @@ from old_nodes import CONSTANTS, ROWS
 from onnx import numpy_helper
 
 import fg_onnx
-from fg_onnx import model as models
 from fg_onnx.errors import ModelError, UnsupportedModelError
 from fg_onnx.manifest import INPUT_GRADIENT, SEED
+from fg_onnx.source import model as models
 from fg_onnx.versions import since
 from fg_onnx.vjps import RULES, status
 

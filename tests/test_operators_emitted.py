@@ -11,8 +11,8 @@ import pytest
 from onnx import helper
 
 from fg_onnx import instrument
+from fg_onnx.fullgrad.psi import STYLES
 from fg_onnx.manifest import EMITS
-from fg_onnx.psi import STYLES
 from sample_models import tasks
 
 TASKS = tasks.all_models()

@@ -26,7 +26,7 @@ from graphs import (
     two_stages,
 )
 
-from fg_onnx.psi import STYLES
+from fg_onnx.fullgrad.psi import STYLES
 from sample_models import tiny
 
 FASHION = Path(tiny.__file__).parent / "fashion_vgg.onnx"

@@ -13,8 +13,8 @@ from precision import in_type
 
 from fg_onnx import Session, instrument
 from fg_onnx.errors import ModelError
+from fg_onnx.fullgrad.psi import STYLES
 from fg_onnx.manifest import EMITS
-from fg_onnx.psi import STYLES
 from fg_onnx.session import TOLERANCES, completeness_residual
 
 NAMES = {

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fg_onnx.errors import InputError
-from fg_onnx.preprocess import PRESETS, Preprocessing, load_preprocessing
+from fg_onnx.pictures.preprocess import PRESETS, Preprocessing, load_preprocessing
 
 
 @pytest.mark.parametrize("name", PRESETS)

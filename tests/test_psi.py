@@ -27,8 +27,8 @@ from graphs import (
 )
 
 from fg_onnx import Session, instrument
+from fg_onnx.fullgrad.psi import STYLES
 from fg_onnx.manifest import EMITS
-from fg_onnx.psi import STYLES
 from sample_models import tiny
 
 EPSILON = 1e-6

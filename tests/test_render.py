@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fg_onnx.errors import InputError, OutputError
-from fg_onnx.render import heat_map, layer_grid, overlay, side_by_side, write_png
+from fg_onnx.pictures.render import heat_map, layer_grid, overlay, side_by_side, write_png
 
 BLACK, YELLOW = [0, 0, 4], [252, 255, 164]  # the ends of inferno, as Matplotlib has them
 BLUE, WHITE, RED = [5, 48, 97], [247, 247, 247], [103, 0, 31]

@@ -6,8 +6,8 @@ import math
 
 import onnx_graphsurgeon as gs
 
-from fg_onnx.emit import Emitter
-from fg_onnx.primal import Primal
+from fg_onnx.graph.emit import Emitter
+from fg_onnx.graph.primal import Primal
 from fg_onnx.vjps.table import IMPLICIT, Cotangents, elementwise, homogeneous, implicit, vjp
 
 

@@ -12,8 +12,8 @@ from typing import TypeAlias
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from fg_onnx.emit import Emitter
-from fg_onnx.primal import Primal
+from fg_onnx.graph.emit import Emitter
+from fg_onnx.graph.primal import Primal
 
 Size: TypeAlias = "int | gs.Tensor"
 """A number, or an int64 tensor [1] at run time."""

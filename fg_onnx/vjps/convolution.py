@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import onnx_graphsurgeon as gs
 
-from fg_onnx.emit import Emitter, is_static
-from fg_onnx.primal import Primal
+from fg_onnx.graph.emit import Emitter, is_static
+from fg_onnx.graph.primal import Primal
 from fg_onnx.vjps.axiswise import plus, require_size, size_of, vector
 from fg_onnx.vjps.table import Cotangents, Offset, vjp
 from fg_onnx.vjps.windows import Window, window

@@ -11,8 +11,8 @@ import math
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from fg_onnx.emit import Emitter
-from fg_onnx.primal import Primal
+from fg_onnx.graph.emit import Emitter
+from fg_onnx.graph.primal import Primal
 from fg_onnx.vjps.interpolation import (
     Corner,
     Edge,

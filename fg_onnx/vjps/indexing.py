@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from fg_onnx.emit import Emitter
-from fg_onnx.primal import Primal
+from fg_onnx.graph.emit import Emitter
+from fg_onnx.graph.primal import Primal
 from fg_onnx.vjps.table import Cotangents, Offset, vjp
 
 _LARGEST_MATRIX = 2**20  # entries; beyond it, adding into indices takes less memory

@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from fg_onnx.emit import Emitter
+from fg_onnx.graph.emit import Emitter
 
 Border: TypeAlias = Literal["zeros", "border", "reflection"]
 _CUBIC = -0.75

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import onnx_graphsurgeon as gs
 
-from fg_onnx.emit import Emitter
-from fg_onnx.primal import Primal
+from fg_onnx.graph.emit import Emitter
+from fg_onnx.graph.primal import Primal
 from fg_onnx.vjps.table import IMPLICIT, Cotangents, Offset, vjp
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from fg_onnx.emit import Emitter, is_static
-from fg_onnx.primal import Primal
+from fg_onnx.graph.emit import Emitter, is_static
+from fg_onnx.graph.primal import Primal
 from fg_onnx.vjps.axiswise import Size, plus, size_of, times, vector
 from fg_onnx.vjps.convolution import scatter_windows
 from fg_onnx.vjps.reduction import count

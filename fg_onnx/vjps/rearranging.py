@@ -7,8 +7,8 @@ import math
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from fg_onnx.emit import Emitter
-from fg_onnx.primal import Primal
+from fg_onnx.graph.emit import Emitter
+from fg_onnx.graph.primal import Primal
 from fg_onnx.vjps.axiswise import size_of, vector
 from fg_onnx.vjps.table import Cotangents, vjp
 

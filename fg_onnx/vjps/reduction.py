@@ -6,8 +6,8 @@ import math
 
 import onnx_graphsurgeon as gs
 
-from fg_onnx.emit import Emitter, is_static
-from fg_onnx.primal import Primal
+from fg_onnx.graph.emit import Emitter, is_static
+from fg_onnx.graph.primal import Primal
 from fg_onnx.vjps.table import IMPLICIT, Cotangents, Offset, implicit, vjp
 
 

@@ -18,8 +18,8 @@ from typing import TypeAlias
 
 import onnx_graphsurgeon as gs
 
-from fg_onnx.emit import Emitter
-from fg_onnx.primal import Primal
+from fg_onnx.graph.emit import Emitter
+from fg_onnx.graph.primal import Primal
 from fg_onnx.vjps.table import (
     IMPLICIT,
     Axes,

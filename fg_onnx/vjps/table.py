@@ -19,10 +19,10 @@ from typing import Literal, TypeAlias
 import onnx_graphsurgeon as gs
 from onnx import defs
 
-from fg_onnx.bodies import has_body
-from fg_onnx.emit import Emitter
+from fg_onnx.graph.bodies import has_body
+from fg_onnx.graph.emit import Emitter
+from fg_onnx.graph.primal import Primal
 from fg_onnx.manifest import SiteKind
-from fg_onnx.primal import Primal
 from fg_onnx.versions import REVIEWED_OPSET, is_reviewed, since
 
 Cotangents: TypeAlias = "Sequence[gs.Tensor | None]"

@@ -16,7 +16,7 @@ from typing import TypeAlias
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from fg_onnx.emit import Emitter
+from fg_onnx.graph.emit import Emitter
 from fg_onnx.vjps.axiswise import Size, pad_along, plus, times, vector
 
 Taps: TypeAlias = "dict[int, Callable[[], gs.Tensor]]"

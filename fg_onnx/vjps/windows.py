@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fg_onnx.emit import Emitter
-from fg_onnx.primal import Primal
+from fg_onnx.graph.emit import Emitter
+from fg_onnx.graph.primal import Primal
 from fg_onnx.vjps.axiswise import Size, plus, require_size, size_of, times, vector
 
 

@@ -13,7 +13,7 @@ import pytest
 from commands import FASHION, FASHION_VGG, WEIGHTS, fg, fg_process, write_image, write_model
 
 from fg_onnx import Session, prepare, read_image
-from fg_onnx.preprocess import PRESETS
+from fg_onnx.pictures.preprocess import PRESETS
 from sample_models import tiny
 
 LABELS = (FASHION / "labels.txt").read_text().split("\n")
@@ -145,7 +145,7 @@ def test_an_unfinished_run_leaves_no_document_of_an_earlier_one(tmp_path, vgg, m
     def fail(*_arguments, **_options):
         raise RuntimeError("the disk is full")
 
-    monkeypatch.setattr("fg_onnx.render.write_png", fail)
+    monkeypatch.setattr("fg_onnx.pictures.render.write_png", fail)
     assert fg("explain", vgg, BOOT, "-o", out).code == 2
     assert not (out / "explanations.json").exists()
 

@@ -14,9 +14,9 @@ from commands import FASHION_VGG, fg, fg_process
 import fg_onnx
 from fg_onnx.cli.console import reported, to_json
 from fg_onnx.errors import ModelError
+from fg_onnx.fullgrad.psi import STYLES
 from fg_onnx.manifest import EMITS
-from fg_onnx.preprocess import PRESETS
-from fg_onnx.psi import STYLES
+from fg_onnx.pictures.preprocess import PRESETS
 
 
 def failing(error):

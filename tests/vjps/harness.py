@@ -28,17 +28,18 @@ import onnxruntime
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from fg_onnx import model, working
-from fg_onnx.adjoint import Adjoint, Pullback, append_adjoint
-from fg_onnx.composites import recognise
-from fg_onnx.emit import Emitter
-from fg_onnx.layouts import Layouts
-from fg_onnx.primal import Primal, active_nodes, active_tensors, is_float, primal
-from fg_onnx.quantised import unclipped_scores
-from fg_onnx.sites import BoundSite, find_sites, promote_biases
-from fg_onnx.terms import site_term
-from fg_onnx.views import Views
+from fg_onnx.fullgrad.adjoint import Adjoint, Pullback, append_adjoint
+from fg_onnx.fullgrad.sites import BoundSite, find_sites, promote_biases
+from fg_onnx.fullgrad.terms import site_term
+from fg_onnx.graph import working
+from fg_onnx.graph.emit import Emitter
+from fg_onnx.graph.primal import Primal, active_nodes, active_tensors, is_float, primal
+from fg_onnx.graph.quantised import unclipped_scores
+from fg_onnx.graph.views import Views
+from fg_onnx.grid.layouts import Layouts
+from fg_onnx.source import model
 from fg_onnx.vjps import RULES, ZERO
+from fg_onnx.vjps.composites import recognise
 
 from .kernels import KERNELS
 

@@ -9,15 +9,16 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from fg_onnx import model, working
-from fg_onnx.adjoint import append_adjoint
-from fg_onnx.emit import Emitter
 from fg_onnx.errors import UnsupportedModelError
-from fg_onnx.layouts import Layouts
-from fg_onnx.plan import find_steps
-from fg_onnx.sites import find_sites
-from fg_onnx.terms import site_term
-from fg_onnx.views import Views
+from fg_onnx.fullgrad.adjoint import append_adjoint
+from fg_onnx.fullgrad.sites import find_sites
+from fg_onnx.fullgrad.terms import site_term
+from fg_onnx.graph import working
+from fg_onnx.graph.emit import Emitter
+from fg_onnx.graph.views import Views
+from fg_onnx.grid.layouts import Layouts
+from fg_onnx.source import model
+from fg_onnx.steps import find_steps
 
 from .harness import Arrays, publish
 

@@ -26,8 +26,8 @@ from onnx import TensorProto, helper, numpy_helper, version_converter
 from onnx.backend.test.case.node import collect_testcases
 from onnx.reference import ReferenceEvaluator
 
-from fg_onnx import model
 from fg_onnx.errors import UnsupportedModelError
+from fg_onnx.source import model
 from fg_onnx.vjps import RULES, ZERO, expanded
 
 from .harness import Arrays

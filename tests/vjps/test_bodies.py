@@ -8,11 +8,12 @@ import onnxruntime
 import pytest
 from onnx import parser
 
-from fg_onnx import instrument, model
-from fg_onnx.bodies import has_body
+from fg_onnx import instrument
 from fg_onnx.errors import UnsupportedModelError
+from fg_onnx.graph.bodies import has_body
 from fg_onnx.manifest import CONTRIBUTIONS, INPUT_GRADIENT, SCORE, SEED
 from fg_onnx.plan import make_plan
+from fg_onnx.source import model
 from fg_onnx.vjps import REFUSED, RULES, expanded, status
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import onnx_graphsurgeon as gs
 import pytest
 
-from fg_onnx.emit import Emitter
+from fg_onnx.graph.emit import Emitter
 from fg_onnx.vjps import RULES, convolution, pooling
 from fg_onnx.vjps.table import homogeneous
 

@@ -11,7 +11,7 @@ from onnx import defs
 
 from fg_onnx import instrument, versions
 from fg_onnx.errors import UnsupportedModelError
-from fg_onnx.model import LOWEST_OPSET
+from fg_onnx.source.model import LOWEST_OPSET
 from fg_onnx.versions import REVIEWED_OPSET, since
 from fg_onnx.vjps import REFUSED, RULES, ZERO, status
 

@@ -13,10 +13,10 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from fg_onnx.errors import UnsupportedModelError
-from fg_onnx.layout import Layout
-from fg_onnx.primal import is_float, node_name
+from fg_onnx.graph.primal import is_float, node_name
+from fg_onnx.graph.working import read_by
+from fg_onnx.grid.layout import Layout
 from fg_onnx.vjps import ZERO
-from fg_onnx.working import read_by
 
 _RANK = 4
 _MAKES_FLOATS = frozenset({"Cast", "CastLike", "DequantizeLinear"})

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from fg_onnx import working
+from fg_onnx.graph import working
 
 
 def take_branches(proto: onnx.ModelProto) -> onnx.ModelProto:

@@ -12,9 +12,9 @@ from fractions import Fraction
 
 import onnx_graphsurgeon as gs
 
-from fg_onnx.layout import MOST_SPATIAL, Layout, channels_first, count_of
-from fg_onnx.primal import Primal
-from fg_onnx.relayout import Way, is_lost, moved
+from fg_onnx.graph.primal import Primal
+from fg_onnx.grid.layout import MOST_SPATIAL, Layout, channels_first, count_of
+from fg_onnx.grid.relayout import Way, is_lost, moved
 from fg_onnx.vjps.table import RULES
 
 _MOST_IMAGE_CHANNELS = 4

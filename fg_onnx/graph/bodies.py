@@ -17,10 +17,10 @@ import onnx_graphsurgeon as gs
 from onnx import defs, helper, inliner, shape_inference
 from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 
-from fg_onnx.branches import take_branches
 from fg_onnx.errors import UnsupportedModelError, first_line
-from fg_onnx.model import MOST_SEEN
-from fg_onnx.primal import node_name
+from fg_onnx.graph.branches import take_branches
+from fg_onnx.graph.primal import node_name
+from fg_onnx.source.model import MOST_SEEN
 
 _DOMAIN = "fg_onnx.body"  # of a body while it is a local function
 

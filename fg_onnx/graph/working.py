@@ -13,10 +13,10 @@ from onnx import shape_inference
 from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 from onnx_graphsurgeon.logger import G_LOGGER
 
-from fg_onnx.ceiling import write_out_ceil_modes
 from fg_onnx.errors import FgOnnxError, ModelError, first_line
-from fg_onnx.folding import fold_shapes
-from fg_onnx.model import LOWEST_IR, MOST_SEEN, defaults_of, model_of, opset_of
+from fg_onnx.graph.ceiling import write_out_ceil_modes
+from fg_onnx.graph.folding import fold_shapes
+from fg_onnx.source.model import LOWEST_IR, MOST_SEEN, defaults_of, model_of, opset_of
 
 _PLAIN_CONSTANTS = {
     "value_float": np.float32,

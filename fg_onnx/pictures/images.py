@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fg_onnx.errors import InputError
-from fg_onnx.opencv import cv2
-from fg_onnx.preprocess import Interpolation, Layout, Preprocessing
+from fg_onnx.pictures.opencv import cv2
+from fg_onnx.pictures.preprocess import Interpolation, Layout, Preprocessing
 
 if TYPE_CHECKING:
     from fg_onnx.manifest import LayoutName

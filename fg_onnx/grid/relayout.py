@@ -14,9 +14,9 @@ from typing import Literal
 
 import onnx_graphsurgeon as gs
 
-from fg_onnx.layout import Layout, Tokens, count_of
+from fg_onnx.graph.primal import Primal
+from fg_onnx.grid.layout import Layout, Tokens, count_of
 from fg_onnx.manifest import Dim
-from fg_onnx.primal import Primal
 from fg_onnx.vjps.table import RULES
 
 Way = Literal["down", "up"]

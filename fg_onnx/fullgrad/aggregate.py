@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from fg_onnx.emit import Emitter, is_static
 from fg_onnx.errors import UnsupportedModelError
-from fg_onnx.layout import Layout
+from fg_onnx.fullgrad.psi import Channels, Layer, Psi, rescaled
+from fg_onnx.fullgrad.terms import Term
+from fg_onnx.graph.emit import Emitter, is_static
+from fg_onnx.grid.layout import Layout
 from fg_onnx.manifest import Dim
-from fg_onnx.psi import Channels, Layer, Psi, rescaled
-from fg_onnx.terms import Term
 
 
 def contributions(op: Emitter, x: gs.Tensor, terms: Sequence[Term]) -> gs.Tensor:

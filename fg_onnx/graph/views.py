@@ -19,10 +19,10 @@ from dataclasses import replace
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from fg_onnx.emit import Emitter
-from fg_onnx.model import MOST_SEEN
-from fg_onnx.primal import NARROW, Primal
-from fg_onnx.quantised import MOVING, Quantisation, quantisations
+from fg_onnx.graph.emit import Emitter
+from fg_onnx.graph.primal import NARROW, Primal
+from fg_onnx.graph.quantised import MOVING, Quantisation, quantisations
+from fg_onnx.source.model import MOST_SEEN
 
 
 class Views:

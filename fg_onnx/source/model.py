@@ -14,12 +14,12 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from fg_onnx.errors import ModelError, UnsupportedModelError, first_line
-from fg_onnx.external import load_external_data, require_loaded
 from fg_onnx.files import read_bytes, replacing
-from fg_onnx.old_forms import raise_opset, reason_of
-from fg_onnx.order import in_order
 from fg_onnx.runtime import run_once
-from fg_onnx.soundness import require_sound
+from fg_onnx.source.external import load_external_data, require_loaded
+from fg_onnx.source.old_forms import raise_opset, reason_of
+from fg_onnx.source.order import in_order
+from fg_onnx.source.soundness import require_sound
 
 ModelSource: TypeAlias = "str | os.PathLike[str] | onnx.ModelProto"
 

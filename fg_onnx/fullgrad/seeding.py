@@ -13,10 +13,10 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from fg_onnx import manifest
-from fg_onnx.emit import Emitter
 from fg_onnx.errors import UnsupportedModelError
+from fg_onnx.graph.emit import Emitter
+from fg_onnx.graph.views import Views
 from fg_onnx.manifest import Dim
-from fg_onnx.views import Views
 
 _TARGETS_DIM = "fg_targets"  # 1 or N: either one target for all images, or one for each
 _MOST_AT_ONCE = 4096  # scores; a larger one-hot is the product of two

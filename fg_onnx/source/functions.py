@@ -8,7 +8,7 @@ import onnx
 from onnx import inliner, shape_inference
 
 from fg_onnx.errors import ModelError, first_line
-from fg_onnx.model import Source, opset_of, require_equal
+from fg_onnx.source.model import Source, opset_of, require_equal
 
 Functions = Mapping[tuple[str, str, str], onnx.FunctionProto]
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from fg_onnx.emit import Emitter
+from fg_onnx.graph.emit import Emitter
+from fg_onnx.graph.primal import Primal
 from fg_onnx.manifest import Dim
-from fg_onnx.primal import Primal
 
 UNCLIPPED = "unclipped"
 """Attribute of a QuantizeLinear that passes cotangents where it saturates too."""

@@ -10,15 +10,16 @@ import numpy as np
 import numpy.typing as npt
 import onnx_graphsurgeon as gs
 
-from fg_onnx import aggregate, manifest
-from fg_onnx.emit import Emitter
-from fg_onnx.layout import Layout
+from fg_onnx import manifest
+from fg_onnx.fullgrad import aggregate
+from fg_onnx.fullgrad.psi import Psi
+from fg_onnx.fullgrad.seeding import Seeding
+from fg_onnx.fullgrad.sites import BoundSite
+from fg_onnx.fullgrad.terms import Term
+from fg_onnx.graph.emit import Emitter
+from fg_onnx.graph.primal import is_float
+from fg_onnx.grid.layout import Layout
 from fg_onnx.manifest import Dim, Emit
-from fg_onnx.primal import is_float
-from fg_onnx.psi import Psi
-from fg_onnx.seeding import Seeding
-from fg_onnx.sites import BoundSite
-from fg_onnx.terms import Term
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fg_onnx.emit import is_static
+from fg_onnx.graph.emit import is_static
 from fg_onnx.manifest import Dim, LayoutName
 
 _NAMES: dict[tuple[int, bool], LayoutName] = {

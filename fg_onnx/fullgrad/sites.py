@@ -9,10 +9,10 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from fg_onnx import manifest
-from fg_onnx.layout import Layout
-from fg_onnx.layouts import Layouts
+from fg_onnx.graph.primal import Primal
+from fg_onnx.grid.layout import Layout
+from fg_onnx.grid.layouts import Layouts
 from fg_onnx.manifest import Site
-from fg_onnx.primal import Primal
 from fg_onnx.vjps.table import RULES, Offset
 
 

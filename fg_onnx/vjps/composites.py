@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from fg_onnx.primal import Primal
+from fg_onnx.graph.primal import Primal
 from fg_onnx.vjps.reduction import reduced_axes
 
 _MOST_PIECES = 16

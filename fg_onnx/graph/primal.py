@@ -17,8 +17,8 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from fg_onnx.errors import UnsupportedModelError, first_line
+from fg_onnx.graph.working import read_by
 from fg_onnx.manifest import Precision
-from fg_onnx.working import read_by
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 NARROW = (np.dtype(np.float16), BFLOAT16)

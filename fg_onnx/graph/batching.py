@@ -15,10 +15,11 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from fg_onnx import model, working
 from fg_onnx.errors import ModelError, UnsupportedModelError
-from fg_onnx.primal import attributes, node_name
+from fg_onnx.graph import working
+from fg_onnx.graph.primal import attributes, node_name
 from fg_onnx.runtime import run_once
+from fg_onnx.source import model
 
 _BATCHES = 3  # of the source, that are stacked for the comparison
 _TOLERANCE = 1e-4  # of the largest: float32, and the runtime's choice of kernels for a batch

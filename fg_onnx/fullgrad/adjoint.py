@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import onnx_graphsurgeon as gs
 
-from fg_onnx.emit import Emitter
-from fg_onnx.primal import Primal
+from fg_onnx.graph.emit import Emitter
+from fg_onnx.graph.primal import Primal
 from fg_onnx.vjps.table import RULES, Cotangents
 
 
@@ -50,7 +50,7 @@ def append_adjoint(
 ) -> Adjoint:
     """Emit the adjoint of all steps between ``x`` and ``y``, whose cotangent is ``ct_y``.
 
-    ``seen`` gives a step as its rule is to read it (see `fg_onnx.views`).
+    ``seen`` gives a step as its rule is to read it (see `fg_onnx.graph.views`).
 
     Raises:
         UnsupportedModelError: a rule cannot take its node.

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from fg_onnx.adjoint import Pullback
-from fg_onnx.emit import Emitter
+from fg_onnx.fullgrad.adjoint import Pullback
+from fg_onnx.fullgrad.sites import BoundSite
+from fg_onnx.graph.emit import Emitter
+from fg_onnx.graph.primal import Primal, is_float
 from fg_onnx.manifest import Dim
-from fg_onnx.primal import Primal, is_float
-from fg_onnx.sites import BoundSite
 from fg_onnx.vjps.table import RULES
 
 

@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 
 import onnx_graphsurgeon as gs
 
-from fg_onnx.emit import Emitter, is_static
+from fg_onnx.graph.emit import Emitter, is_static
 from fg_onnx.manifest import Dim
 
 EPSILON = 1e-6

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from fg_onnx.errors import InputError, OutputError
 from fg_onnx.files import replacing
-from fg_onnx.opencv import cv2
+from fg_onnx.pictures.opencv import cv2
 
 Picture = npt.NDArray[np.uint8]
 Map = npt.NDArray[np.floating[Any]]

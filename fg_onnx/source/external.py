@@ -15,7 +15,7 @@ import onnx
 from onnx import TensorProto
 
 from fg_onnx.errors import ModelError, first_line
-from fg_onnx.soundness import stored_bytes
+from fg_onnx.source.soundness import stored_bytes
 
 
 def load_external_data(proto: onnx.ModelProto, path: Path) -> None:

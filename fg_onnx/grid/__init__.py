@@ -1,0 +1,1 @@
+"""Where the channels and the spatial grid of a tensor lie."""

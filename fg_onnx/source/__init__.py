@@ -1,0 +1,1 @@
+"""From a file to a sound model of a sufficient opset."""
