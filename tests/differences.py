@@ -76,17 +76,15 @@ def finest_derivative(at: Callable[[float], np.ndarray]) -> float:
     it is from linear along steps so short that nothing else is left.
     """
 
-    tiny = np.array([k * 2.0**-21 for k in (-8, -6, -4, -3, -2, 0, 2, 3, 4, 6, 8)])
+    def difference(h: float) -> float:
+        return float((at(h)[0] - at(-h)[0]) / (2 * h))
+
+    tiny = np.array([k * 2.0**-21 for k in (-8, -4, -2, 0, 2, 4, 8)])
     values = np.array([at(t)[0] for t in tiny])
     noise = np.abs(values - np.polyval(np.polyfit(tiny, values, 1), tiny)).max()
     noise = max(noise, 2.0**-23 * np.abs(values).max())
-    derivative = 0.0
-    for exponent in range(-17, -2):
-        h = 2.0**exponent
-        derivative = float((at(h)[0] - at(-h)[0]) / (2 * h))
-        if noise / h <= _GOOD * abs(derivative):
-            break
-    return derivative
+    about = abs(difference(2.0**-12)) or 2.0**-30
+    return difference(2.0 ** np.clip(np.ceil(np.log2(noise / (_GOOD * about))), -17, -3))
 
 
 _GOOD = 5e-3

@@ -68,12 +68,21 @@ def expose_kinks(model: onnx.ModelProto) -> list[Kink]:
     return kinks
 
 
-class same_region(TorchFunctionMode):  # noqa: N801  used as a context
-    """Within, torch's kinked functions decide as the model did.
+@contextlib.contextmanager
+def same_region(kinks: list[Kink], values: dict[str, np.ndarray]) -> Iterator[None]:
+    """Within, torch's kinked functions decide as the model did; all its kinks must be met."""
+    region = _Region(kinks, values)
+    with region:
+        yield
+    assert not region.unmet, f"torch never ran {region.unmet}"
 
-    Each is paired with the first kink of the model, in order, that is of the same operator and
-    shape and, up to rounding, the same number; one that was met before only where no other fits,
-    for an exporter may compute once what torch computes twice. All kinks must be met.
+
+class _Region(TorchFunctionMode):
+    """Pairs each kinked function that torch runs with a kink of the model.
+
+    It is the first, in order, that is of the same operator and shape and, up to rounding, the same
+    number; one that was met before only where no other fits, for an exporter may compute once what
+    torch computes twice.
     """
 
     def __init__(self, kinks: list[Kink], values: dict[str, np.ndarray]) -> None:
@@ -85,6 +94,9 @@ class same_region(TorchFunctionMode):  # noqa: N801  used as a context
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        if func is functional.normalize:
+            with self:  # what a function calls is hidden from a mode, unless it is called from here
+                return _normalize(*args, **(kwargs or {}))
         kinked = _KINKED.get(func)
         if kinked is None:
             return func(*args, **(kwargs or {}))
@@ -114,10 +126,6 @@ class same_region(TorchFunctionMode):  # noqa: N801  used as a context
             f"torch runs a {op} of {tuple(x.shape)}; the model's nearest is {least:.1e} apart"
         )
 
-    def __exit__(self, kind: Any, *rest: Any) -> None:
-        super().__exit__(kind, *rest)
-        assert kind is not None or not self.unmet, f"torch never ran {self.unmet}"
-
 
 def _sides(op: str, x: Tensor, value: Tensor, bounds: Bounds) -> tuple[Tensor, Tensor]:
     """What torch would see of ``x`` in the place of ``value``, and x on the sides of ``value``."""
@@ -137,12 +145,20 @@ def recentred(x: Tensor, value: Tensor) -> Tensor:
     return x + (value - x).detach()
 
 
+def _normalize(x: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, **_: Any) -> Tensor:
+    return x / x.norm(p, dim, keepdim=True).clamp_min(eps)
+
+
 def _none(*_: Any, **__: Any) -> Bounds:
     return None, None
 
 
 def _from_0(*_: Any, **__: Any) -> Bounds:
     return 0.0, None
+
+
+def _at_least(low: float) -> Bounds:
+    return low, None
 
 
 def _from_0_to_6(*_: Any, **__: Any) -> Bounds:
@@ -162,6 +178,7 @@ _KINKED: dict[Any, tuple[str, Callable[..., Bounds]]] = {
         (functional.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_), ("Relu", _from_0)
     ),
     functional.relu6: ("Clip", _from_0_to_6),
+    Tensor.clamp_min: ("Clip", _at_least),
     **dict.fromkeys(
         (functional.hardtanh, torch.clamp, torch.clamp_, Tensor.clamp, Tensor.clamp_),
         ("Clip", _given),
