@@ -115,8 +115,8 @@ class _Region(TorchFunctionMode):
                 continue
             value = torch.from_numpy(found).to(x.dtype)
             seen, target = _sides(op, x, value, bounds)
-            scale = value.abs().max().clamp(min=1e-30)
-            gap = float((value - seen).abs().max() / scale)
+            scale = value[value.isfinite()].abs().max().clamp(min=1e-30)
+            gap = float(_minus(value, seen).abs().max() / scale)
             if gap <= _SAME:
                 if kink in self.unmet:
                     self.unmet.remove(kink)
@@ -142,7 +142,12 @@ def _sides(op: str, x: Tensor, value: Tensor, bounds: Bounds) -> tuple[Tensor, T
 
 def recentred(x: Tensor, value: Tensor) -> Tensor:
     """``x`` with the values that put it where the model was; its derivative is unchanged."""
-    return x + (value - x).detach()
+    return x + _minus(value, x).detach()
+
+
+def _minus(a: Tensor, b: Tensor) -> Tensor:
+    """a - b, 0 where both are the same infinity (pools are padded with -inf)."""
+    return torch.where(a == b, 0.0, a - b)
 
 
 def _normalize(x: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, **_: Any) -> Tensor:
