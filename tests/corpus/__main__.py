@@ -39,6 +39,7 @@ from tests.corpus.row import Row
 EXPORTERS = ("torchscript", "dynamo")
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "corpus.md"
+CHECKS = "1"  # to be raised where a check of tests.corpus.check asks for more than it did
 Task = tuple[str, str]
 
 
@@ -145,7 +146,7 @@ def _rows_file() -> Path:
 
 @functools.cache
 def key_of(model: str, exporter: str) -> str:
-    """Changes with whatever a row depends on: the model, this package, the checks."""
+    """Changes with whatever a row depends on: the model, this package, what is checked."""
     if exporter == "file":
         source = hashlib.sha256(Path(model).read_bytes()).hexdigest()
     else:
@@ -155,10 +156,8 @@ def key_of(model: str, exporter: str) -> str:
 
 @functools.cache
 def _code() -> str:
-    tests = Path(__file__).parents[1]
-    checks = [tests / "corpus" / "check.py", tests / "regions.py", tests / "differences.py"]
-    files = [*sorted((ROOT / "fg_onnx").rglob("*.py")), *checks]
-    return digest(*(path.read_text() for path in files))
+    files = sorted((ROOT / "fg_onnx").rglob("*.py"))
+    return digest(CHECKS, *(path.read_text() for path in files))
 
 
 def _is_file(name: str) -> bool:
