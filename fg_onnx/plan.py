@@ -11,11 +11,11 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from fg_onnx import manifest
+from fg_onnx.batching.free import free_batch
 from fg_onnx.errors import UnsupportedModelError
 from fg_onnx.explained import explained_output, fed_input, require_rows
 from fg_onnx.fullgrad.sites import BoundSite, find_sites
 from fg_onnx.graph import working
-from fg_onnx.graph.batching import free_batch
 from fg_onnx.graph.branches import own_tensors, take_branches
 from fg_onnx.graph.primal import Primal, is_float
 from fg_onnx.grid.layout import Layout

@@ -10,9 +10,9 @@ from graphs import HEAD, build, draw, everything, noise, resized_input
 from onnx import numpy_helper
 
 from fg_onnx import Session, instrument
+from fg_onnx.batching import walk
+from fg_onnx.batching.free import free_batch
 from fg_onnx.errors import InputError, ModelError, UnsupportedModelError
-from fg_onnx.graph import batching
-from fg_onnx.graph.batching import free_batch
 
 ROUNDING = 1e-5  # of the largest
 
@@ -262,7 +262,7 @@ def test_an_open_height_and_width():
 
 def test_what_the_walk_misses_the_comparison_finds(monkeypatch):
     model = model_of("y = Softmax <axis = 0> (x)")
-    monkeypatch.setitem(batching._RULES, "Softmax", lambda *_: 0)
+    monkeypatch.setitem(walk.RULES, "Softmax", lambda *_: 0)
     with pytest.raises(ModelError, match="does not compute `y` alike") as caught:
         free_batch(model, "net")
     assert caught.value.code == "fixed-batch"

@@ -1,0 +1,1 @@
+"""A fixed batch made symbolic, where that is sound."""
