@@ -118,8 +118,8 @@ def _alter(monkeypatch, file, change):
     """Change the float results of one of the models that a check runs."""
     right = check._run
 
-    def wrong(path, feeds, wanted):
-        found = right(path, feeds, wanted)
+    def wrong(path, feeds, wanted, **options):
+        found = right(path, feeds, wanted, **options)
         if path.name != file:
             return found
         return {k: change(v) if v.dtype == np.float32 else v for k, v in found.items()}

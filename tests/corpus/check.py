@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import onnx
 
@@ -25,7 +26,7 @@ from fg_onnx.instrumentation import Instrumented
 from fg_onnx.manifest import BIAS_GRADIENT, EMITS, EXPLAINED, INPUT_GRADIENT, SCORE, Manifest, Site
 from fg_onnx.runtime import onnxruntime, open_session
 from tests.corpus.exported import exported
-from tests.corpus.row import Row
+from tests.corpus.row import USUAL, Row
 from tests.differences import Score, defaults_of, finest_derivative
 
 THREADS = 1  # several models may be checked at a time; waiting threads take turns from each other
@@ -36,6 +37,7 @@ FLOOR = 1e-4
 BLOCKS = 16  # along height and width; finer signs would be noise, to which f is the least smooth
 # Axis 1 is the channels' for these whatever the rank; elsewhere a flat bias broadcasts from behind.
 _CHANNELS_FIRST = {"Conv", "ConvTranspose", "BatchNormalization", "InstanceNormalization"}
+_COARSE = 14
 _UNKNOWN_SIDE = 64  # of an image whose height and width are symbolic
 
 
@@ -75,13 +77,12 @@ def _checked(row: Row, path: Path, folder: Path) -> Row:
     del instrumented
     attribution = _explain(file, found.input, feeds)
     file.unlink()
-    outputs = _run(path, feeds, list(attribution.outputs))
     assert attribution.residual is not None
     assert attribution.saliency is not None
     saliency = attribution.saliency
     row = replace(
         row,
-        outputs=max(_apart(attribution.outputs[name], outputs[name]) for name in outputs),
+        outputs=_outputs_apart(path, feeds, attribution.outputs),
         residual=float(attribution.residual.max()),
         map_varies=bool(np.isfinite(saliency).all() and (np.ptp(saliency, axis=(1, 2)) > 0).all()),
     )
@@ -105,8 +106,25 @@ def _explain(file: Path, name: str, feeds: Mapping[str, np.ndarray]) -> Attribut
     return Session(file, threads=THREADS).explain(feeds[name], feeds=rest)
 
 
+def _outputs_apart(
+    path: Path, feeds: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]
+) -> float:
+    """How far the original outputs are from those of the source, relative to the largest.
+
+    Where the runtime's optimisations move the source's own outputs beyond the bound (in a net that
+    is ill-conditioned in float32, or because one of them is wrong), the source as it is written
+    counts.
+    """
+    for optimised in (True, False):
+        outputs = _run(path, feeds, list(found), optimised=optimised)
+        apart = max(_apart(found[name], outputs[name]) for name in found)
+        if apart <= USUAL.outputs:
+            break
+    return apart
+
+
 def feeds_of(model: onnx.ModelProto) -> dict[str, np.ndarray]:
-    """Images that vary smoothly, and a little noise, for every input that has no default."""
+    """Smooth images and a little noise, as `exports.random_images`, for what has no default."""
     held = {weight.name for weight in model.graph.initializer}
     draws = np.random.default_rng(0)
     feeds = {}
@@ -127,17 +145,15 @@ def feeds_of(model: onnx.ModelProto) -> dict[str, np.ndarray]:
 
 
 def _smooth(draws: np.random.Generator, shape: list[int]) -> np.ndarray:
-    """Of about unit variance: waves of a few periods along the axes that are long."""
-    waves = np.zeros(shape)
-    for _ in range(12):
-        phase = 2 * np.pi * draws.random([size if size <= 4 else 1 for size in shape])
-        phase[...] += 2 * np.pi * draws.random([shape[0], *[1] * (len(shape) - 1)])
-        for axis, size in enumerate(shape):
-            if axis and size > 4:
-                along = np.linspace(0, 2 * np.pi * draws.uniform(-6, 6), size)
-                phase = phase + along.reshape([-1 if i == axis else 1 for i in range(len(shape))])
-        waves += np.sin(phase) / np.sqrt(6)
-    return waves
+    """Noise on a coarse grid along the long axes, cubic in between; of about unit variance."""
+    long = [axis for axis, size in enumerate(shape) if axis and size > _COARSE]
+    if len(long) != 2:  # no images
+        return draws.standard_normal(shape)
+    planes = [size for axis, size in enumerate(shape) if axis not in long]
+    coarse = draws.standard_normal([int(np.prod(planes)), _COARSE, _COARSE])
+    height, width = (shape[axis] for axis in long)
+    fine = [cv2.resize(plane, (width, height), interpolation=cv2.INTER_CUBIC) for plane in coarse]
+    return np.moveaxis(np.reshape(fine, [*planes, height, width]), (-2, -1), long)
 
 
 def _apart(ours: np.ndarray, theirs: np.ndarray) -> float:
@@ -284,15 +300,20 @@ def _only(instrumented: Instrumented, wanted: Sequence[str], path: Path) -> Path
     return path
 
 
-def _open(path: Path) -> Any:
+def _open(path: Path, *, optimised: bool = True) -> Any:
     options = onnxruntime().SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = THREADS
+    if not optimised:
+        options.graph_optimization_level = onnxruntime().GraphOptimizationLevel.ORT_DISABLE_ALL
     return open_session(str(path), options=options)
 
 
-def _run(path: Path, feeds: Mapping[str, np.ndarray], wanted: Sequence[str]) -> dict[str, Any]:
-    return dict(zip(wanted, _open(path).run(list(wanted), dict(feeds)), strict=True))
+def _run(
+    path: Path, feeds: Mapping[str, np.ndarray], wanted: Sequence[str], *, optimised: bool = True
+) -> dict[str, Any]:
+    session = _open(path, optimised=optimised)
+    return dict(zip(wanted, session.run(list(wanted), dict(feeds)), strict=True))
 
 
 def main(arguments: list[str]) -> dict[str, Any]:
