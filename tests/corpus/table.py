@@ -15,8 +15,8 @@ instrumented as they are by default, and run by ONNX Runtime on the CPU. `size` 
 images, `nodes` those of the exported and of the instrumented graph, `seconds` what instrumenting
 took. A model is green where
 
-- `outputs`: its original outputs are unchanged to {USUAL.outputs:.0e} of their largest (those of the
-  source without ONNX Runtime's optimisations, where these alone move them further);
+- `outputs`: its original outputs are unchanged to {USUAL.outputs:.0e} of their largest (where ONNX
+  Runtime's optimisations alone move them further: those of the source without them);
 - `residual`: of completeness, at most {USUAL.residual:.0e} for each of three images;
 - `gradient`: of the input, is PyTorch's autograd in float64 and in the same linear region, to
   {USUAL.gradient:.0e} of its largest;
