@@ -99,11 +99,24 @@ def _before_softmax(output: gs.Tensor) -> tuple[gs.Tensor, str]:
     while len(tensor.inputs) == 1:
         (node,) = tensor.inputs
         if node.op in _SOFT:
-            return node.inputs[0], f"`{output.name}` ends in {node.op}: its logits are explained"
+            logits = _unflattened(node.inputs[0])
+            return logits, f"`{output.name}` ends in {node.op}: its logits are explained"
         if node.op not in _PASSING:
             break
         tensor = node.inputs[0]
     return output, f"`{output.name}` is the first output of float scores"
+
+
+def _unflattened(tensor: gs.Tensor) -> gs.Tensor:
+    """Rows of scores with the images apart, as they were before a Softmax over the last axis.
+
+    Raising its opset from below 13 writes all other axes, the batch among them, into one.
+    """
+    made_by = tensor.inputs[0] if tensor.inputs else None
+    if made_by is None or made_by.op != "Flatten" or made_by.inputs[0].shape is None:
+        return tensor
+    rank = len(made_by.inputs[0].shape)
+    return made_by.inputs[0] if made_by.attrs.get("axis", 1) % rank == rank - 1 > 1 else tensor
 
 
 def _before_argmax(output: gs.Tensor) -> gs.Tensor | None:

@@ -339,3 +339,30 @@ def test_images_come_before_volumes_and_volumes_before_signals():
     model.graph.node[-1].input[0] = "s"
     assert instrument(model).manifest.input == "scan"
     assert instrument(model, input="signal").manifest.layout == "ncl"
+
+
+def test_rows_that_raising_the_opset_writes_into_one_are_told_apart():
+    """A Softmax below opset 13 over the last axis becomes Flatten, Softmax, Reshape."""
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["": 11]>
+        letters (float[N,3,8,W] x) => (float[N,T,4] probabilities)
+        <float[4,3,8,2] w, float[4] b> {
+            c = Conv <strides = [1,2]> (x, w, b)
+            line = Squeeze <axes = [2]> (c)
+            scores = Transpose <perm = [0,2,1]> (line)
+            probabilities = Softmax <axis = 2> (scores)
+        }"""
+    )
+    del model.graph.initializer[:]
+    for name, values in (("w", draw("w", 4, 3, 8, 2)), ("b", draw("b", 4))):
+        array = values.astype(np.float32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    instrumented = instrument(model, seed=True, emit=EMITS)
+    images = draw("images", 2, 3, 8, 12, scale=1.0).astype(np.float32)
+    seed = np.zeros((2, 6, 4), np.float32)
+    seed[0, 1, 2], seed[1, 5, 0] = 1, -2
+    found = Session(instrumented).explain(images, seed=seed)
+    scores = Session(instrument(model, output="scores", seed=True)).explain(images, seed=seed)
+    assert found.contributions.shape == (2, 2)
+    np.testing.assert_array_equal(found.scores, scores.scores)
+    assert found.residual.max() <= 1e-5
