@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 from graphs import HEAD, build, draw, resized_input
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, TensorShapeProto, helper, numpy_helper
 
 from fg_onnx import Session, instrument
 from fg_onnx.errors import FgOnnxError, ModelError, UnsupportedModelError, printable
@@ -20,6 +20,8 @@ from fg_onnx.manifest import METADATA_KEY
 from fg_onnx.source.soundness import MOST_NESTED, require_sound
 from sample_models import tiny
 from tests.fuzz import verdict
+
+Dimension = TensorShapeProto.Dimension
 
 _Change = Callable[[ModelProto], None]
 _CHANGES: dict[str, tuple[_Change, str, str]] = {}
@@ -238,6 +240,11 @@ def same_padding_of_less_than_nothing(model):
     )
 
 
+@refused("refused-node", "rank of `h` is unknown")
+def a_kernel_of_another_rank(model):
+    weight(model, "w1").dims[:] = [1, *weight(model, "w1").dims]
+
+
 @refused("unknown-channels", "does not say how many channels")
 def open_channels(model):
     (conv,) = (node for node in model.graph.node if node.op_type == "Conv")
@@ -324,6 +331,18 @@ def test_noise_that_does_not_fit_into_memory(samples):
     with pytest.raises(ModelError, match="cannot be fed") as caught:
         instrument(model)
     assert caught.value.code == "opset"
+
+
+def test_a_kernel_of_another_rank_in_an_old_model(samples):
+    # ONNX Runtime 1.23 does not survive the attempt to run it.
+    model = ModelProto()
+    model.CopyFrom(samples["old_opset"].model)
+    for held in (*model.graph.input, *model.graph.initializer):
+        if held.name == "conv1_weight":
+            dims = held.dims if isinstance(held, TensorProto) else held.type.tensor_type.shape.dim
+            dims.insert(0, 1 if isinstance(held, TensorProto) else Dimension(dim_value=1))
+    with pytest.raises(ModelError, match="contradict each other"):
+        instrument(model)
 
 
 # --- right all the same ---------------------------------------------------------------------------

@@ -65,6 +65,8 @@ class Worker:
         except queue.Empty:
             failure = "hang"
         self.stop()
+        if stage == "start":
+            raise RuntimeError("no worker starts; see: python -m tests.fuzz.worker 0 2000000000")
         # The runtime's own trouble with the source is not fg-onnx's.
         outcome = "runtime" if stage == "source" else "finding"
         return Verdict(number, outcome, f"{failure} in {stage}", mutant(self._seed, number)[1])

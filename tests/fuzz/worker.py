@@ -38,6 +38,7 @@ def main() -> None:
         os.chdir(folder)
         for line in sys.stdin:
             number = int(line)
+            answer(stage="mutate")
             data, what = mutant(seed, number)
             path.write_bytes(data)
             started = time.monotonic()
