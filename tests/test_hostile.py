@@ -370,6 +370,30 @@ def test_one_output_twice(tmp_path):
     assert judged(model, tmp_path) == (verdict.RIGHT, "")
 
 
+def test_a_map_of_classes_and_a_sequence_beside_the_scores(tmp_path):
+    # As Azure's Custom Vision writes it, and scikit-learn's converters.
+    model = sound()
+    model.opset_import.append(helper.make_opsetid("ai.onnx.ml", 1))
+    labels = helper.make_attribute("classlabels_strings", list("abcde"))
+    zipped = helper.make_node("ZipMap", ["logits"], ["loss"], domain="ai.onnx.ml")
+    zipped.attribute.append(labels)
+    model.graph.node.extend([zipped, helper.make_node("SequenceConstruct", ["h", "h"], ["hs"])])
+    loss = model.graph.output.add(name="loss").type.sequence_type.elem_type.map_type
+    loss.key_type = TensorProto.STRING
+    loss.value_type.tensor_type.elem_type = TensorProto.FLOAT
+    model.graph.output.append(helper.make_tensor_sequence_value_info("hs", 1, None))
+    assert judged(model, tmp_path) == (verdict.RIGHT, "")
+
+
+def test_an_output_that_may_be_none(tmp_path):
+    model = sound()
+    kind = helper.make_optional_type_proto(model.graph.output[0].type)
+    model.graph.node.append(helper.make_node("Optional", ["h"], ["maybe"]))
+    model.graph.output.append(helper.make_value_info("maybe", kind))
+    made = instrument(model).model
+    assert made.graph.output[1] == model.graph.output[1]
+
+
 def test_all_nodes_of_one_name(tmp_path):
     model = sound()
     for node in model.graph.node:

@@ -38,7 +38,7 @@ def to_graph(proto: onnx.ModelProto) -> gs.Graph:
         ModelError: its types, shapes and attributes contradict each other.
     """
     try:
-        graph = _imported(_without_defaults(proto))
+        graph = _imported(_importable(proto))
         infer(graph, proto)
     except FgOnnxError:
         raise
@@ -65,16 +65,31 @@ def infer(graph: gs.Graph, proto: onnx.ModelProto) -> None:
         _infer_shapes(graph, proto)
 
 
-def _without_defaults(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The model without its defaults: what a caller may change is no constant."""
+def _importable(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The model as GraphSurgeon can take it.
+
+    Without its defaults: what a caller may change is no constant. And without the types of
+    sequences, maps and optional tensors, of which it knows only some.
+    """
     defaults = defaults_of(proto)
-    if not defaults:
+    if not defaults and all(map(_is_tensor, _declared(proto))):
         return proto
     result = onnx.ModelProto()
     result.CopyFrom(proto)
     del result.graph.initializer[:]
     result.graph.initializer.extend(t for t in proto.graph.initializer if t.name not in defaults)
+    for value in _declared(result):
+        if not _is_tensor(value):
+            value.ClearField("type")
     return result
+
+
+def _declared(proto: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    return [*proto.graph.input, *proto.graph.output, *proto.graph.value_info]
+
+
+def _is_tensor(value: onnx.ValueInfoProto) -> bool:
+    return value.type.WhichOneof("value") in (None, "tensor_type")
 
 
 def _imported(proto: onnx.ModelProto) -> gs.Graph:

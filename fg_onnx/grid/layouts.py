@@ -93,7 +93,8 @@ class Layouts:
         for target in targets if known else ():
             if target.name in self._known or _rank(target) is None:
                 continue
-            layout = moved(p, found, target, way) if found else None
+            with p.consistent():
+                layout = moved(p, found, target, way) if found else None
             if layout is not None:
                 self._known[target.name] = layout
             elif way == "down" and is_lost(p, [layout for _, layout in found]):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 import numpy as np
 import onnx
 
-from sample_models import fetch, tiny
+from sample_models import fetch, tasks, tiny
 from tests.fuzz import bytewise, structure
 
-_FASHION = fetch.__file__.replace("fetch.py", "fashion_vgg.onnx")
+_FASHION = Path(fetch.__file__).with_name("fashion_vgg.onnx")
 _FASHION_SHARE = 0.04  # it takes as long as ten tiny models
 _BYTEWISE = 0.15  # the share of mutants with changed bytes; few of them still parse
 _CHANGES = (1, 1, 1, 2, 2, 3, 4)
@@ -37,4 +38,6 @@ def mutant(seed: int, number: int) -> tuple[bytes, str]:
 
 @functools.cache
 def _sources() -> dict[str, onnx.ModelProto]:
-    return {**tiny.all_models(), "fashion_vgg": onnx.load(_FASHION)}
+    exported = sorted(_FASHION.with_name("exported").glob("*.onnx"))
+    files = {path.stem: onnx.load(path) for path in (_FASHION, *exported)}
+    return {**tiny.all_models(), **tasks.all_models(), **files}
