@@ -101,8 +101,8 @@ def test_mnist_by_tf2onnx_sits_on_the_digit(tmp_path):
     session, found = explained(path, images, psi="abs")
     assert np.mean(found.targets == digits) >= 0.99
     ink, maps = images[..., 0] > 0.1, found.saliency
-    on = np.array([m[i].mean() / m[~i].mean() for m, i in zip(maps, ink, strict=True)])
-    assert np.median(on) > 10
+    on = [m[i].mean() > 10 * m[~i].mean() for m, i in zip(maps, ink, strict=True)]
+    assert np.mean(on) > 0.5
 
     # Pixel perturbation, among the ink alone: the half that counts most, and the half that least.
     def without(order):
