@@ -364,6 +364,13 @@ def test_sizes_of_another_day(tmp_path):
     assert judged(model, tmp_path) == (verdict.RIGHT, "")
 
 
+@pytest.mark.parametrize("name", ["x", "logits"])
+def test_an_input_or_output_described_twice(name, tmp_path):
+    model = sound()
+    model.graph.value_info.append(helper.make_tensor_value_info(name, 1, [3, 1, 7]))
+    assert judged(model, tmp_path) == (verdict.RIGHT, "")
+
+
 def test_one_output_twice(tmp_path):
     model = sound()
     model.graph.output.append(model.graph.output[0])

@@ -68,16 +68,22 @@ def infer(graph: gs.Graph, proto: onnx.ModelProto) -> None:
 def _importable(proto: onnx.ModelProto) -> onnx.ModelProto:
     """The model as GraphSurgeon can take it.
 
-    Without its defaults: what a caller may change is no constant. And without the types of
-    sequences, maps and optional tensors, of which it knows only some.
+    Without its defaults: what a caller may change is no constant. Without the types of sequences,
+    maps and optional tensors, of which it knows only some. And without what is said a second time
+    of an input or an output, which it would believe rather than the first.
     """
     defaults = defaults_of(proto)
-    if not defaults and all(map(_is_tensor, _declared(proto))):
+    ends = {value.name for value in (*proto.graph.input, *proto.graph.output)}
+    inner = [value for value in proto.graph.value_info if value.name not in ends]
+    twice = len(inner) < len(proto.graph.value_info)
+    if not defaults and not twice and all(map(_is_tensor, _declared(proto))):
         return proto
     result = onnx.ModelProto()
     result.CopyFrom(proto)
     del result.graph.initializer[:]
     result.graph.initializer.extend(t for t in proto.graph.initializer if t.name not in defaults)
+    del result.graph.value_info[:]
+    result.graph.value_info.extend(inner)
     for value in _declared(result):
         if not _is_tensor(value):
             value.ClearField("type")

@@ -137,7 +137,7 @@ def _run(source: onnx.ModelProto, image: str) -> _Run:
     signs = np.random.default_rng(2).choice([-_NUDGE, _NUDGE], feeds[image].shape)
     nudged = {**feeds, image: (feeds[image] * (1 + signs)).astype(feeds[image].dtype)}
     moved = dict(zip(names, session.run(None, nudged), strict=True))
-    _require_as_declared(source, outputs)
+    _require_as_declared(source, {**feeds, **outputs})
     swing = {name: _distance(outputs[name], moved[name]) for name in names}
     return _Run(source, image, feeds, outputs, swing)
 
@@ -171,16 +171,20 @@ def _feeds(model: onnx.ModelProto, image: str) -> dict[str, np.ndarray]:
 
 def _require_as_declared(source: onnx.ModelProto, found: dict[str, Any]) -> None:
     """Fail where a source belies its own declarations; what is built upon them may fail too."""
-    for value in source.graph.output:
+    named: dict[str, int] = {}
+    for value in (*source.graph.input, *source.graph.output):
         kind = value.type.tensor_type
-        if not kind.HasField("shape"):
+        if value.name not in found or not kind.HasField("shape"):
             continue
-        dims = [d.dim_value if d.HasField("dim_value") else None for d in kind.shape.dim]
         sizes = found[value.name].shape
-        if len(dims) != len(sizes) or any(
-            dim not in (None, size) for dim, size in zip(dims, sizes, strict=True)
-        ):
-            raise ValueError("an output is not as it is declared")
+        if len(kind.shape.dim) != len(sizes):
+            raise ValueError("a rank is not as it is declared")
+        for dim, size in zip(kind.shape.dim, sizes, strict=True):
+            declared = dim.dim_value if dim.HasField("dim_value") else size
+            if dim.dim_param:
+                declared = named.setdefault(dim.dim_param, size)
+            if size != declared:
+                raise ValueError("a size is not as it is declared")
 
 
 def _distance(old: Any, new: Any) -> float:
