@@ -281,7 +281,8 @@ def _require_slope(session: Any, source: _Run) -> None:
         coarse, fine = differences
         if not abs(coarse - fine) <= _SLOPE * abs(fine) + sum(noises):
             continue
-        if abs(slope - coarse) <= 2 * _SLOPE * abs(slope) + noises[0]:
+        seen = zip(differences, noises, strict=True)
+        if any(abs(slope - d) <= 2 * _SLOPE * abs(slope) + noise for d, noise in seen):
             right += 1
         else:
             wrong.append(f"{slope:.3g} {coarse:.3g} {fine:.3g}")
