@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from fg_onnx import Attribution, Session, instrument
+from fg_onnx import Attribution, Instrumented, Session, instrument
 from sample_models import fetch, tiny
 from sample_models.architectures import CLOSELY_TESTED, KNOWN
 
@@ -58,15 +58,22 @@ class Sample:
     name: str
     model: onnx.ModelProto
     feeds: dict[str, np.ndarray]
+    _instrumented: dict[str, Instrumented] = field(default_factory=dict, init=False)
 
     @property
     def image(self) -> str:
         """The name of the explained input."""
         return self.model.graph.input[0].name
 
-    def instrument(self, **options: Any) -> Any:
-        """The model, instrumented."""
-        return instrument(self.model, **options)
+    def instrument(self, **options: Any) -> Instrumented:
+        """The model, instrumented: once for each set of options, and copied."""
+        key = repr(sorted(options.items()))
+        if key not in self._instrumented:
+            self._instrumented[key] = instrument(self.model, **options)
+        found = self._instrumented[key]
+        model = onnx.ModelProto()
+        model.CopyFrom(found.model)
+        return Instrumented(model, found.manifest)
 
     def explain(self, session, target=None, feeds=None, **options):
         """The sample's own feeds explained, some of them changed."""
@@ -152,6 +159,7 @@ def net(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     gc.collect()
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep together what shares a fixture: the tests of one exported net, else of one file."""
     for item in items:
