@@ -67,6 +67,10 @@ class RuntimeMissingError(FgOnnxError):
     """No ONNX Runtime is installed, or it lacks what was asked of it."""
 
 
+class EngineError(FgOnnxError):
+    """The engine that derives gradients elsewhere is not there, or fails, crashes or hangs."""
+
+
 def printable(text: str) -> str:
     """One line that a terminal shows and does not obey: what cannot be printed is escaped.
 

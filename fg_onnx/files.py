@@ -1,4 +1,4 @@
-"""Files: read whole, and replaced whole."""
+"""Files: read whole, and replaced whole; and the folder that keeps what was fetched."""
 
 from __future__ import annotations
 
@@ -69,3 +69,23 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             f"cannot write `{path}`: {reason}",
             "choose another place with -o",
         ) from error
+
+
+def cache_dir() -> Path:
+    """The folder for what was fetched or installed, made if it is not there.
+
+    It is ``FG_ONNX_CACHE``, else ``~/.cache/fg-onnx``.
+
+    Raises:
+        OutputError: ``cache-not-writable``.
+    """
+    folder = Path(os.environ.get("FG_ONNX_CACHE") or Path.home() / ".cache" / "fg-onnx")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            "cache-not-writable",
+            f"the cache folder {folder} cannot be made: {error.strerror}",
+            "set FG_ONNX_CACHE to a folder that can be written",
+        ) from error
+    return folder

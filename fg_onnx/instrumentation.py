@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+import onnx_graphsurgeon as gs
 
 from fg_onnx import manifest
 from fg_onnx._version import __version__
 from fg_onnx.errors import InputError, UnsupportedModelError
-from fg_onnx.fullgrad.adjoint import append_adjoint
+from fg_onnx.fullgrad.adjoint import Adjoint, append_adjoint
 from fg_onnx.fullgrad.psi import STYLES
 from fg_onnx.fullgrad.publish import Explained, publish
 from fg_onnx.fullgrad.seeding import (
@@ -26,9 +27,10 @@ from fg_onnx.fullgrad.sites import promote_biases
 from fg_onnx.fullgrad.terms import site_term
 from fg_onnx.graph import working
 from fg_onnx.graph.emit import Emitter
-from fg_onnx.graph.primal import precision_of
+from fg_onnx.graph.primal import Primal, precision_of
 from fg_onnx.graph.views import Views
-from fg_onnx.manifest import DEFAULT_EMITS, EMITS, Emit, Manifest
+from fg_onnx.manifest import DEFAULT_EMITS, EMITS, ENGINES, Emit, Engine, Manifest
+from fg_onnx.ort_training import engine as ort_training
 from fg_onnx.pictures.preprocess import Preprocessing
 from fg_onnx.plan import Plan, make_plan
 from fg_onnx.source import model
@@ -63,6 +65,7 @@ def instrument(
     dynamic_batch: bool = False,
     seed: bool = False,
     opset: int | None = None,
+    gradients: Engine = "standard",
     preprocessing: Preprocessing | None = None,
     labels: Sequence[str] | None = None,
 ) -> Instrumented:
@@ -79,15 +82,18 @@ def instrument(
         dynamic_batch: make a fixed batch symbolic, where every node keeps the images apart.
         seed: take a cotangent ``fg_seed`` in the place of the class index ``fg_target``.
         opset: raise the model to this opset.
+        gradients: the engine that derives the adjoint: ``standard``, this package's own rules, or
+            ``ort-training``, onnxruntime-training in an environment of its own.
         preprocessing: kept in the manifest.
         labels: class names, kept in the manifest.
 
     Raises:
         ModelError: the model cannot be read, or is broken.
         UnsupportedModelError: an operator has no rule, or no input or output fits.
-        InputError: an unknown psi or emit.
+        InputError: an unknown psi, emit or engine.
+        EngineError: the engine is not installed, or it fails, crashes or hangs.
     """
-    _check_options(psi, emit)
+    _check_options(psi, emit, gradients)
     plan = make_plan(
         model.read(source),
         input=input,
@@ -108,7 +114,7 @@ def instrument(
     op = Emitter(plan.graph, plan.opset)
     views = Views(op, primals)
     seeding = (by_cotangent if seed else by_target)(op, views, plan.x, plan.y)
-    adjoint = append_adjoint(op, primals, plan.x, plan.y, seeding.cotangent, views.primal)
+    adjoint = _adjoint(gradients, op, views, primals, plan, seeding.cotangent)
     if adjoint.input_gradient is None:
         raise UnsupportedModelError(
             "no-path",
@@ -135,7 +141,7 @@ def instrument(
         output_reason=plan.reason,
         scores=scores_per_image(plan.x, plan.y),
         ranking=plan.ranking,
-        gradients="standard",
+        gradients=gradients,
         psi=psi,
         emits=tuple(name for name in EMITS if name in emit),
         frozen_biases=freeze_biases,
@@ -151,6 +157,19 @@ def instrument(
     )
     manifest.attach(proto, found)
     return Instrumented(proto, found)
+
+
+def _adjoint(
+    engine: Engine,
+    op: Emitter,
+    views: Views,
+    primals: Sequence[Primal],
+    plan: Plan,
+    ct_y: gs.Tensor,
+) -> Adjoint:
+    if engine == "ort-training":
+        return ort_training.append_adjoint(op, primals, plan.x, plan.y, ct_y)
+    return append_adjoint(op, primals, plan.x, plan.y, ct_y, views.primal)
 
 
 def _require_grid(plan: Plan) -> None:
@@ -180,7 +199,13 @@ def _score_axes(plan: Plan) -> dict[str, Any]:
     return {"class_axis": rank - 1 if rank else None}
 
 
-def _check_options(psi: str, emit: Sequence[Emit]) -> None:
+def _check_options(psi: str, emit: Sequence[Emit], gradients: Engine) -> None:
+    if gradients not in ENGINES:
+        raise InputError(
+            "unknown-engine",
+            f"there is no engine `{gradients}` for gradients",
+            f"one of: {', '.join(ENGINES)}",
+        )
     if psi not in STYLES:
         raise InputError("unknown-psi", f"there is no psi `{psi}`", f"one of: {', '.join(STYLES)}")
     for name in emit:

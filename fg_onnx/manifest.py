@@ -45,6 +45,9 @@ EMITS: tuple[Emit, ...] = (
 )
 DEFAULT_EMITS: tuple[Emit, ...] = ("saliency", "contributions")
 
+Engine = Literal["standard", "ort-training"]
+ENGINES: tuple[Engine, ...] = ("standard", "ort-training")
+
 SiteKind = Literal["bias", "batchnorm", "implicit"]
 LayoutName = Literal["ncl", "nlc", "nchw", "nhwc", "ncdhw", "ndhwc"]
 Dim = int | str | None
@@ -132,7 +135,7 @@ class Manifest:
     output_reason: str
     scores: int | None
     ranking: str | None
-    gradients: str
+    gradients: Engine
     psi: str
     emits: tuple[Emit, ...]
     frozen_biases: bool

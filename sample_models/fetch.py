@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fg_onnx.errors import InputError, OutputError
-from fg_onnx.files import replacing
+from fg_onnx.errors import InputError
+from fg_onnx.files import cache_dir, replacing
 
 
 @dataclass(frozen=True)
@@ -44,20 +44,6 @@ class DebianPackage:
     name: str
     version: str
     sha256: str
-
-
-def cache_dir() -> Path:
-    """Return the cache folder, made if it is not there."""
-    folder = Path(os.environ.get("FG_ONNX_CACHE") or Path.home() / ".cache" / "fg-onnx")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            "cache-not-writable",
-            f"the cache folder {folder} cannot be made: {error.strerror}",
-            "set FG_ONNX_CACHE to a folder that can be written",
-        ) from error
-    return folder
 
 
 def write_bytes(path: str | Path, data: bytes) -> Path:

@@ -1,0 +1,1 @@
+"""The other engine: the adjoint that onnxruntime-training derives, in standard operators."""

@@ -1,0 +1,80 @@
+"""The adjoint by onnxruntime-training: the same cotangents as `fg_onnx.fullgrad.adjoint` emits."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnx
+import onnx_graphsurgeon as gs
+
+from fg_onnx.errors import EngineError, UnsupportedModelError
+from fg_onnx.fullgrad.adjoint import Adjoint, Pullback
+from fg_onnx.graph.emit import Emitter
+from fg_onnx.graph.primal import Primal, active_tensors, primal
+from fg_onnx.ort_training import environment
+from fg_onnx.ort_training.accepted import HINT, require_accepted
+from fg_onnx.ort_training.lowering import GRADIENT, lower
+from fg_onnx.ort_training.prepared import Prepared, prepare
+from fg_onnx.vjps import zeros
+
+
+def append_adjoint(
+    op: Emitter, primals: Sequence[Primal], x: gs.Tensor, y: gs.Tensor, ct_y: gs.Tensor
+) -> Adjoint:
+    """Emit the adjoint of all steps between ``x`` and ``y``, whose cotangent is ``ct_y``.
+
+    Raises:
+        UnsupportedModelError: a node that the engine cannot take, or differentiates wrongly.
+        EngineError: the engine is not installed, or it fails, crashes or hangs.
+    """
+    nodes, prepared = prepared_steps(op, primals, x, y)
+    built = build(prepared, y.name)
+    known = {**op.graph.tensors(), y.name + GRADIENT: ct_y}
+    known.update({name: known[tensor] for name, tensor in prepared.aliases.items()})
+    grads = lower(op, built, known, nodes, prepared.asked)
+    grads[y.name] = ct_y
+    pullbacks = {}
+    for p in primals:
+        cts = tuple(None if t is None else grads.get(t.name) for t in p.outputs)
+        if any(ct is not None for ct in cts):
+            own = prepared.operands.get(p.y.name, (None,) * len(p.inputs))
+            passed = tuple(None if name is None else grads.get(name) for name in own)
+            pullbacks[p.y.name] = Pullback(p, cts, passed)
+    return Adjoint(pullbacks, grads.get(x.name))
+
+
+def prepared_steps(
+    op: Emitter, primals: Sequence[Primal], x: gs.Tensor, y: gs.Tensor
+) -> tuple[list[Primal], Prepared]:
+    """The active nodes, each by itself, and the graph as the builder takes it.
+
+    Raises:
+        UnsupportedModelError: a node that the engine cannot take, or differentiates wrongly.
+    """
+    active = active_tensors(op.graph, x, y, zeros(op.opset))
+    nodes = [primal(node, op.opset, active) for p in primals for node in p.nodes]
+    require_accepted(nodes, op.opset)
+    return nodes, prepare(op, primals, nodes, x, y, active)
+
+
+def build(prepared: Prepared, y: str) -> onnx.ModelProto:
+    """The forward and the gradient graph, derived in a process of its own.
+
+    Raises:
+        EngineError: the engine is not installed, or it fails, crashes or hangs.
+        UnsupportedModelError: the builder does not take the model.
+    """
+    with tempfile.TemporaryDirectory(prefix="fg-onnx-") as name:
+        model, out, spec = (Path(name) / part for part in ("model.onnx", "out.onnx", "spec.json"))
+        model.write_bytes(prepared.proto.SerializeToString())
+        spec.write_text(json.dumps({"y": y, "xs": prepared.asked}), encoding="utf-8")
+        try:
+            environment.work("build", str(model), str(out), str(spec))
+        except EngineError as error:
+            if error.code != "engine-fails":
+                raise
+            raise UnsupportedModelError("engine-refuses", error.message, HINT) from error
+        return onnx.load_from_string(out.read_bytes())

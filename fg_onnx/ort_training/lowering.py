@@ -1,0 +1,227 @@
+"""The gradient graph of onnxruntime-training in standard operators, written into a working graph.
+
+Its builder names the gradient of a tensor ``T`` ``T_grad``. What it derived in standard operators
+is copied. An operator of training alone (ConvGrad, ReluGrad, MaxPoolGrad, ...) takes the gradient
+of a forward node's result and yields that of the node's first operand, which is what the node's
+VJP rule does: its form is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+from onnx import defs, helper, numpy_helper
+
+from fg_onnx.errors import UnsupportedModelError
+from fg_onnx.graph.emit import Emitter
+from fg_onnx.graph.primal import Primal
+from fg_onnx.ort_training.accepted import HINT
+from fg_onnx.source.order import in_order
+from fg_onnx.vjps.table import RULES
+
+GRADIENT = "_grad"
+_STANDARD = ("", "ai.onnx")
+
+
+@dataclass(eq=False)
+class _Lowering:
+    """What is known while nodes are written.
+
+    Attributes:
+        op: writes into the working graph.
+        values: the tensors of the working graph by the names that the builder has for them.
+        made_by: forward nodes by the names of their results.
+    """
+
+    op: Emitter
+    values: dict[str, gs.Tensor]
+    made_by: Mapping[str, Primal]
+
+    def pulled_back(self, node: onnx.NodeProto) -> tuple[Primal, str] | None:
+        """The forward node that a gradient node belongs to, and the gradient it starts from."""
+        for name in node.input:
+            p = self.made_by.get(name.removesuffix(GRADIENT))
+            if name.endswith(GRADIENT) and p is not None:
+                return p, name
+        return None
+
+    def form_of_rule(self, node: onnx.NodeProto, results: int = 1) -> None:
+        """Write what the VJP rule of the forward node does, for its first operands."""
+        found = self.pulled_back(node)
+        if found is None or any(node.output[results:]):
+            raise _no_form(node)
+        p, ct = found
+        made = [ct == f"{t.name}{GRADIENT}" if t is not None else False for t in p.outputs]
+        cts = [self.values[ct] if this else None for this in made]
+        rule = RULES[p.op_type]
+        with p.consistent():
+            passed = rule.vjp(self.op, p, *(cts if rule.outputs is None else cts[: rule.outputs]))
+        for name, tensor in zip(node.output, passed, strict=False):
+            if name:
+                if tensor is None:
+                    raise _no_form(node)
+                self.values[name] = tensor
+
+
+def lower(
+    op: Emitter,
+    built: onnx.ModelProto,
+    known: Mapping[str, gs.Tensor],
+    nodes: Sequence[Primal],
+    wanted: Sequence[str],
+) -> dict[str, gs.Tensor]:
+    """Write the gradients that are wanted into the graph; tensor name -> its gradient.
+
+    Args:
+        op: writes into the working graph.
+        built: the forward and the gradient graph, as onnxruntime-training built them.
+        known: the tensors of the working graph, and the gradient to start from, by the names that
+            ``built`` has for them.
+        nodes: the active forward nodes, each by itself.
+        wanted: tensors by whose names ``built`` names gradients; those without one are left out.
+
+    Raises:
+        UnsupportedModelError: an operator of training alone has no form in standard operators.
+    """
+    made_by = {t.name: p for p in nodes for t in p.outputs if t is not None}
+    work = _Lowering(op, dict(known), made_by)
+    for tensor in built.graph.initializer:
+        if tensor.name not in work.values:
+            work.values[tensor.name] = op.constant(numpy_helper.to_array(tensor))
+    for node in _needed(work, in_order(built).graph.node, [name + GRADIENT for name in wanted]):
+        if _takes_form(work, node):
+            work.form_of_rule(node, len(node.output) if node.op_type == "Split" else 1)
+        elif node.op_type in _COPIED and node.domain in _OWN:
+            _COPIED[node.op_type](work, node)
+        elif node.domain in _STANDARD and defs.has(node.op_type, op.opset):
+            _copy(work, node)
+        else:
+            raise _no_form(node)
+    return {name: work.values[name + GRADIENT] for name in wanted if name + GRADIENT in work.values}
+
+
+def _needed(
+    work: _Lowering, nodes: Sequence[onnx.NodeProto], names: Sequence[str]
+) -> list[onnx.NodeProto]:
+    """The nodes to write, in order; for one that takes a rule's form only its gradient matters."""
+    needed, kept = set(names), []
+    for node in reversed(nodes):
+        if needed.isdisjoint(node.output) or all(
+            name in work.values for name in node.output if name
+        ):
+            continue
+        kept.append(node)
+        found = work.pulled_back(node) if _takes_form(work, node) else None
+        needed.update(node.input if found is None else [found[1]])
+    return kept[::-1]
+
+
+def _takes_form(work: _Lowering, node: onnx.NodeProto) -> bool:
+    """Whether a node is an operator of training alone, or the Split that undoes a Concat."""
+    if node.op_type == "Split":
+        found = work.pulled_back(node)
+        return found is not None and found[0].op_type == "Concat"
+    return node.op_type.rstrip("_13").endswith("Grad")
+
+
+def _no_form(node: onnx.NodeProto) -> UnsupportedModelError:
+    name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+    return UnsupportedModelError(
+        "engine-refuses",
+        f"`{name}` at `{node.name}`: onnxruntime-training derived it, and it has no form in "
+        "standard operators",
+        HINT,
+        op=name,
+        node=node.name,
+    )
+
+
+# --- nodes that are copied, some of them in another form ------------------------------------------
+
+
+def _copy(work: _Lowering, node: onnx.NodeProto) -> None:
+    if any(node.output[1:]):
+        raise _no_form(node)
+    make: Callable[..., gs.Tensor] = getattr(work.op, node.op_type)
+    work.values[node.output[0]] = make(*_operands(work, node), **_attributes(node))
+
+
+def _operands(work: _Lowering, node: onnx.NodeProto) -> list[gs.Tensor | None]:
+    return [work.values[name] if name else None for name in node.input]
+
+
+def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    found = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    return {k: v.decode() if isinstance(v, bytes) else v for k, v in found.items()}
+
+
+def _constant(work: _Lowering, node: onnx.NodeProto) -> gs.Tensor:
+    return work.op.constant(numpy_helper.to_array(_attributes(node)["value"]))
+
+
+def _sum(work: _Lowering, node: onnx.NodeProto) -> gs.Tensor:
+    return work.op.total([work.values[name] for name in node.input])
+
+
+def _identity(work: _Lowering, node: onnx.NodeProto) -> gs.Tensor:
+    return work.values[node.input[0]]
+
+
+def _equal(work: _Lowering, node: onnx.NodeProto) -> gs.Tensor:
+    """Some devices lack Equal from opset 19 on."""
+    op, (a, b) = work.op, (work.values[name] for name in node.input)
+    return op.And(op.GreaterOrEqual(a, b), op.LessOrEqual(a, b))
+
+
+def _scale(work: _Lowering, node: onnx.NodeProto) -> gs.Tensor:
+    """https://github.com/microsoft/onnxruntime: com.microsoft.Scale of training."""
+    op, (values, factor) = work.op, (work.values[name] for name in node.input)
+    factor = op.cast(factor, values.dtype)
+    if _attributes(node).get("scale_down", 0):
+        return op.Div(values, factor)
+    return op.Mul(values, factor)
+
+
+def _fused_matmul(work: _Lowering, node: onnx.NodeProto) -> gs.Tensor:
+    """alpha A' B', the last two axes of either exchanged or not."""
+    op, attrs = work.op, _attributes(node)
+    if attrs.get("transBatchA", 0) or attrs.get("transBatchB", 0):
+        raise _no_form(node)
+    sides = []
+    for name, turned in zip(node.input, ("transA", "transB"), strict=True):
+        side = work.values[name]
+        if attrs.get(turned, 0):
+            rank = None if side.shape is None else len(side.shape)
+            if rank is None:
+                raise _no_form(node)
+            side = op.Transpose(side, perm=[*range(rank - 2), rank - 1, rank - 2])
+        sides.append(side)
+    product = op.MatMul(*sides)
+    alpha = attrs.get("alpha", 1.0)
+    return product if alpha == 1.0 else op.Mul(product, np.float32(alpha).item())
+
+
+_Form: TypeAlias = Callable[[_Lowering, onnx.NodeProto], gs.Tensor]
+
+
+def _as(form: _Form) -> Callable[[_Lowering, onnx.NodeProto], None]:
+    def write(work: _Lowering, node: onnx.NodeProto) -> None:
+        work.values[node.output[0]] = form(work, node)
+
+    return write
+
+
+_OWN = (*_STANDARD, "com.microsoft")
+_COPIED: Mapping[str, Callable[[_Lowering, onnx.NodeProto], None]] = {
+    "Constant": _as(_constant),
+    "Equal": _as(_equal),
+    "FusedMatMul": _as(_fused_matmul),
+    "Identity": _as(_identity),
+    "Scale": _as(_scale),
+    "Sum": _as(_sum),
+}
