@@ -15,7 +15,7 @@ from fg_onnx.versions import REVIEWED_OPSET, is_reviewed, since
 Operand: TypeAlias = "gs.Tensor | np.ndarray | float | int | Sequence[int] | None"
 
 _BOOLEAN = {"Less", "Greater", "LessOrEqual", "GreaterOrEqual", "Not", "And", "Or"}
-_INT64 = {"Shape", "ArgMax"}
+_INT64 = {"Shape", "Size", "ArgMax"}
 
 
 class Emitter:
