@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from graphs import build, draw, everything, noise
-from test_operators_emitted import traps
+from traps import traps
 
 from fg_onnx import instrument
 from fg_onnx.graph import working

@@ -1,14 +1,11 @@
-"""What is emitted runs on other devices too: none of the traps that their kernels set.
-
-CUDA and WebGPU providers of ONNX Runtime, TensorRT and OpenVINO lack some operators, or forms of
-them, that the CPU has. Only nodes that the tool adds are looked at: those named ``fg...``.
-"""
+"""What is emitted runs on other devices too: none of the traps that their kernels set."""
 
 from __future__ import annotations
 
 import onnx
 import pytest
-from onnx import helper
+from placement import emitted
+from traps import traps
 
 from fg_onnx import instrument
 from fg_onnx.fullgrad.psi import STYLES
@@ -16,69 +13,6 @@ from fg_onnx.manifest import EMITS
 from sample_models import tasks
 
 TASKS = tasks.all_models()
-
-ABSENT = {
-    "MaxUnpool": "no CUDA, no TensorRT",
-    "Col2Im": "no CUDA, no TensorRT",
-    "Sign": "the CPU on WebGPU",
-    "Sum": "the CPU on WebGPU",
-    "Max": "the CPU on WebGPU",
-    "Min": "the CPU on WebGPU",
-    "OneHot": "the CPU on WebGPU; TensorRT wants a constant depth",
-    "Range": "the CPU on WebGPU",
-    "PRelu": "the CPU on WebGPU",
-    "LogSoftmax": "the CPU on WebGPU",
-    "SpaceToDepth": "the CPU on WebGPU",
-    "Equal": "its schema moved at opset 19: no CUDA there",
-    "ScatterElements": "float16 throws on the CPU, a plugin on TensorRT",
-    "ScatterND": "TensorRT has no reduction",
-    "NonZero": "shapes that depend on data",
-    "If": "control flow",
-    "Loop": "control flow",
-}
-
-
-def emitted(model):
-    return [node for node in model.graph.node if node.name.startswith("fg")]
-
-
-def attributes(node):
-    return {a.name: helper.get_attribute_value(a) for a in node.attribute}
-
-
-def traps(model):
-    """Every emitted node that some device cannot take, and why; drops the model's weights."""
-    for weight in model.graph.initializer:
-        if len(weight.raw_data) > 10_000:  # shape inference would copy them
-            weight.ClearField("raw_data")
-    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    types = {
-        value.name: value.type.tensor_type.elem_type
-        for value in [*inferred.value_info, *inferred.input, *inferred.output]
-    }
-    constants = {weight.name for weight in model.graph.initializer}
-    found = []
-    for node in emitted(model):
-        attrs, reason = attributes(node), ABSENT.get(node.op_type)
-        if node.domain:
-            reason = "a custom domain"
-        elif node.op_type in ("MaxPool", "Dropout") and len(node.output) > 1:
-            reason = "Indices: fails on WebGPU, rejected by TensorRT"
-        elif node.op_type == "ConvTranspose":
-            pads = list(attrs.get("pads", []))
-            half = len(pads) // 2
-            if pads[:half] != pads[half:] or attrs.get("auto_pad", b"NOTSET") != b"NOTSET":
-                reason = "uneven pads: the CPU on CUDA"
-        elif node.op_type == "AveragePool":
-            reason = "wrong on CUDA for uneven pads and ceil_mode"
-        elif node.op_type == "Where" and types.get(node.input[1]) == onnx.TensorProto.BOOL:
-            reason = "no kernel for bool"
-        elif node.op_type.startswith("Reduce") and "axes" not in attrs:
-            constant = len(node.input) > 1 and node.input[1] in constants
-            reason = None if constant else "TensorRT wants axes as initializers"
-        if reason:
-            found.append((node.op_type, node.name, reason))
-    return found
 
 
 @pytest.mark.parametrize("options", [{}, {"seed": True}, {"freeze_biases": True}], ids=str)

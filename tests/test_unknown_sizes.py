@@ -7,7 +7,7 @@ import onnx
 import pytest
 from conftest import run
 from onnx import numpy_helper
-from test_operators_emitted import traps
+from traps import traps
 
 from fg_onnx import instrument
 from fg_onnx.manifest import EMITS
