@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -58,11 +58,13 @@ class Placement:
     """
 
     def __init__(self, model: onnx.ModelProto, runtime: str) -> None:
-        self._types = types_of(model)
-        self._sizes = {w.name: math.prod(w.dims) for w in model.graph.initializer}
+        values = _values(model)
+        self._types = {name: value.elem_type for name, value in values.items()}
+        held = {weight.name for weight in model.graph.initializer}
         given = {value.name for value in model.graph.input}
-        self._nodes = _not_folded(model, set(self._sizes) - given)
-        self._inputs = given - set(self._sizes)
+        self._nodes, constants = _folded(model, held - given)
+        self._inputs = given - held
+        self._small = {name for name in constants | held if _is_small(values.get(name))}
         opset = opset_of(model)
         self.without_kernel = [
             node for node in self._nodes if not has_kernel(runtime, node, opset, self._types)
@@ -74,16 +76,15 @@ class Placement:
     def _preferred(self, missing: set[int]) -> list[onnx.NodeProto]:
         """As GetCpuPreferredNodes of the runtime's core/framework/fallback_cpu_capability.cc."""
         on_host = {
-            name
-            for node in self._nodes
-            if id(node) in missing or node.op_type in HOST_OUTPUTS
-            for name in node.output
+            name for node in self._nodes if node.op_type in HOST_OUTPUTS for name in node.output
         }
         found = []
         for node in self._nodes:
-            if id(node) in missing or not on_host.intersection(node.input):
+            if not on_host.intersection(node.input):
                 continue
-            if all(self._stays(node, place, on_host) for place in range(len(node.input))):
+            if id(node) in missing:
+                on_host.update(node.output)
+            elif all(self._stays(node, place, on_host) for place in range(len(node.input))):
                 found.append(node)
                 on_host.update(node.output)
         return found
@@ -93,7 +94,7 @@ class Placement:
         name = node.input[place]
         if self._types.get(name) in _NARROW:
             return False
-        if self._sizes.get(name, _SMALL + 1) <= _SMALL or name in self._inputs or not name:
+        if not name or name in self._small or name in self._inputs:
             return True
         return name in on_host and place not in HOST_INPUTS.get(node.op_type, ())
 
@@ -115,26 +116,39 @@ class Placement:
         return list(found.values())
 
 
-def _not_folded(model: onnx.ModelProto, constants: set[str]) -> list[onnx.NodeProto]:
-    """The nodes that are left once the runtime has computed what depends on constants alone."""
-    kept = []
+def _folded(model: onnx.ModelProto, constants: set[str]) -> tuple[list[onnx.NodeProto], set[str]]:
+    """What the runtime leaves of a model at load: the nodes, and the constants it has then."""
+    kept, known = [], set(constants)
     for node in model.graph.node:
-        if constants.issuperset(filter(None, node.input)):
-            constants.update(node.output)
+        if known.issuperset(filter(None, node.input)):
+            known.update(node.output)
         else:
             kept.append(node)
-    return kept
+    return kept, known
 
 
-def types_of(model: onnx.ModelProto) -> dict[str, int]:
-    """The element types of a model's tensors; a large model loses its weights."""
+def _is_small(value: onnx.TypeProto.Tensor | None) -> bool:
+    """Whether a constant may be read on the host."""
+    dims = value.shape.dim if value is not None and value.HasField("shape") else None
+    return dims is not None and math.prod(dim.dim_value for dim in dims) <= _SMALL
+
+
+def _values(model: onnx.ModelProto) -> dict[str, onnx.TypeProto.Tensor]:
+    """The types and shapes of a model's tensors; a large model loses its weights."""
     for weight in model.graph.initializer:
         if len(weight.raw_data) > 10_000:  # shape inference would copy them
             weight.ClearField("raw_data")
     graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    values: Iterable[onnx.ValueInfoProto] = [*graph.value_info, *graph.input, *graph.output]
-    found = {value.name: value.type.tensor_type.elem_type for value in values}
-    return found | {weight.name: weight.data_type for weight in graph.initializer}
+    weights = [
+        helper.make_tensor_value_info(w.name, w.data_type, w.dims) for w in graph.initializer
+    ]
+    values = [*graph.value_info, *graph.input, *graph.output, *weights]
+    return {value.name: value.type.tensor_type for value in values}
+
+
+def types_of(model: onnx.ModelProto) -> dict[str, int]:
+    """The element types of a model's tensors; a large model loses its weights."""
+    return {name: value.elem_type for name, value in _values(model).items()}
 
 
 def has_kernel(runtime: str, node: onnx.NodeProto, opset: int, types: Mapping[str, int]) -> bool:
