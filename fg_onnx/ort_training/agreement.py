@@ -12,7 +12,7 @@ import numpy.typing as npt
 from fg_onnx.errors import EngineError, InputError
 from fg_onnx.instrumentation import instrument
 from fg_onnx.manifest import Dim, Emit
-from fg_onnx.ort_training.witness import Question, kernel_cotangents, standard_cotangents
+from fg_onnx.ort_training.witness import Question, both_cotangents
 from fg_onnx.session import Session
 from fg_onnx.source.model import ModelSource
 
@@ -136,7 +136,7 @@ def _known(name: str, dims: Sequence[Dim]) -> list[int]:
 
 
 def _kernel_differences(question: Question) -> Iterator[Difference]:
-    theirs, ours = kernel_cotangents(question), standard_cotangents(question)
+    ours, theirs = both_cotangents(question)
     for name, ct in ours.items():
         yield _difference("kernels", "cotangent", name, ct, theirs[name])
 

@@ -1,13 +1,15 @@
-"""The cotangents of a model's sites three ways, the last of which shares no code with the others.
+"""The cotangents of a model's sites twice over, without code in common.
 
-By the standard engine, and by onnxruntime-training's own kernels on the graph as its builder left
-it, run in its own environment: nothing of that passes through a VJP rule of this package.
+Once by the standard engine under the stock runtime. And once by onnxruntime-training's own kernels,
+on the graph as its builder left it, in its own environment: nothing of that passes through a VJP
+rule of this package. The kernels are fed the forward values of the stock runtime, for two
+releases of a runtime round differently, and a unit near 0 would be on in one and off in the other.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,13 +32,14 @@ from fg_onnx.ort_training.lowering import GRADIENT
 from fg_onnx.plan import Plan, make_plan
 from fg_onnx.runtime import open_session
 from fg_onnx.source import model
+from fg_onnx.source.order import in_order
 
 Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """What is asked of either: the cotangents that a cotangent of the explained tensor gives.
+    """What is asked of both: the cotangents that a cotangent of the explained tensor gives.
 
     Attributes:
         source: the model, a path or a proto.
@@ -50,101 +53,122 @@ class Question:
     seed: Array
     options: Mapping[str, str | None]
 
-    def plan(self, *, fixed: bool = False) -> Plan:
-        """A working copy of the model, and what is explained in it; ``fixed`` to the fed sizes."""
+    def plan(self) -> Plan:
+        """A working copy of the model at the sizes that are fed, and what is explained in it."""
         source = model.read(self.source)
-        if fixed:
-            source = replace(source, proto=_of_sizes(source.proto, self.feeds))
-        plan = make_plan(source, **self.options)  # type: ignore[arg-type]
+        sized = replace(source, proto=_of_sizes(source.proto, self.feeds))
+        plan = make_plan(sized, **self.options)  # type: ignore[arg-type]
         plan.require_support()
         return plan
 
 
 def _of_sizes(proto: onnx.ModelProto, feeds: Mapping[str, Array]) -> onnx.ModelProto:
-    """The model with the sizes of what is fed: the kernel of AveragePoolGrad takes others for 0."""
+    """The model with known sizes: the kernel of AveragePoolGrad takes unknown ones for 0."""
     result = onnx.ModelProto()
     result.CopyFrom(proto)
     for value in result.graph.input:
         if value.name in feeds:
-            for dim, size in zip(
-                value.type.tensor_type.shape.dim, feeds[value.name].shape, strict=True
-            ):
+            sizes = feeds[value.name].shape
+            for dim, size in zip(value.type.tensor_type.shape.dim, sizes, strict=True):
                 dim.dim_value = size
     return result
 
 
-def asked_tensors(plan: Plan) -> list[str]:
-    """The explained input, and every tensor at whose positions a site lies."""
-    sites = [bound.site.tensor for bound in plan.sites if bound.site.tensor != plan.y.name]
-    return list(dict.fromkeys([plan.x.name, *sites]))
+def both_cotangents(question: Question) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Tensor name -> its cotangent by the standard engine, and by onnxruntime-training's kernels.
 
+    The tensors are the explained input, and all at whose positions a site lies.
 
-def standard_cotangents(question: Question) -> dict[str, Array]:
-    """Tensor name -> its cotangent, by the standard engine under the stock runtime."""
+    Raises:
+        UnsupportedModelError: a node that the engine cannot take, or differentiates wrongly.
+        EngineError: the engine is not installed, lacks a kernel, or fails, crashes or hangs.
+    """
     plan = question.plan()
-    names = asked_tensors(plan)
+    sites = [bound.site.tensor for bound in plan.sites if bound.site.tensor != plan.y.name]
+    names = list(dict.fromkeys([plan.x.name, *sites]))
+    backward = _backward_part(plan, names)
+    fed = [value.name for value in backward.graph.input]
+    seed = plan.y.name + GRADIENT
+    ours, forward = _standard(question, names, [name for name in fed if name != seed])
+    theirs = _run(backward, {**forward, seed: question.seed} if seed in fed else forward)
+    return ours, {name: theirs[name + GRADIENT] for name in names}
+
+
+def _standard(
+    question: Question, names: Sequence[str], forward: Sequence[str]
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Cotangents and forward values of one run of one model."""
+    plan = question.plan()
     op = Emitter(plan.graph, plan.opset)
     views = Views(op, plan.primals)
     seeding = by_cotangent(op, views, plan.x, plan.y)
     adjoint = append_adjoint(op, plan.primals, plan.x, plan.y, seeding.cotangent, views.primal)
     found = {p.primal.y.name: p.cts[0] for p in adjoint.pullbacks.values()}
     found[plan.x.name] = adjoint.input_gradient
-    outputs = [_published(plan.graph, op, found[name]) for name in names]
+    tensors = plan.graph.tensors()
+    outputs = [_published(op, found[name]) for name in names]
+    outputs += [_published(op, tensors[name]) for name in forward]
     proto = working.to_proto(plan.graph, plan.proto, len(plan.proto.graph.output))
-    session = open_session(proto.SerializeToString())
     fed = {**question.feeds, SEED: question.seed}
-    return dict(zip(names, session.run(outputs, fed), strict=True))
+    arrays = open_session(proto.SerializeToString()).run(outputs, fed)
+    cts = dict(zip(names, arrays, strict=False))
+    return cts, dict(zip(forward, arrays[len(names) :], strict=True))
 
 
-def _published(graph: gs.Graph, op: Emitter, tensor: gs.Tensor | None) -> str:
+def _published(op: Emitter, tensor: gs.Tensor | None) -> str:
     assert tensor is not None
-    result = gs.Variable(op.unique_name("cotangent"), tensor.dtype)
-    graph.nodes.append(gs.Node("Identity", result.name, {}, [tensor], [result]))
-    graph.outputs.append(result)
+    result = gs.Variable(op.unique_name("published"), tensor.dtype)
+    op.graph.nodes.append(gs.Node("Identity", result.name, {}, [tensor], [result]))
+    op.graph.outputs.append(result)
     return str(result.name)
 
 
-def kernel_cotangents(question: Question) -> dict[str, Array]:
-    """Tensor name -> its cotangent, by the kernels of onnxruntime-training.
+def _backward_part(plan: Plan, names: Sequence[str]) -> onnx.ModelProto:
+    """What onnxruntime-training derived, from forward values and the cotangent to some gradients.
 
-    Raises:
-        UnsupportedModelError: a node that the engine cannot take, or differentiates wrongly.
-        EngineError: the engine is not installed, lacks a kernel, or fails, crashes or hangs.
+    The forward values, which are its inputs, are tensors of the plan's graph.
     """
-    plan = question.plan(fixed=True)
-    names = asked_tensors(plan)
     op = Emitter(plan.graph, plan.opset)
     _, prepared = prepared_steps(op, plan.primals, plan.x, plan.y)
-    proto = build(prepared, plan.y.name)
-    weights = {**prepared.weights}
-    weights.update({k: numpy_helper.to_array(t) for k, t in model.defaults_of(plan.proto).items()})
-    _complete(proto, weights, plan.y.name + GRADIENT, [name + GRADIENT for name in names])
-    listed = {value.name for value in proto.graph.input}
-    fed = {name: array for name, array in question.feeds.items() if name in listed}
-    fed[plan.y.name + GRADIENT] = question.seed
-    found = _run(proto, fed)
-    return {name: found[name + GRADIENT] for name in names}
+    built = in_order(build(prepared, plan.y.name))
+    tensors = plan.graph.tensors()
+    forward = {name for name, tensor in tensors.items() if isinstance(tensor, gs.Variable)}
+    outputs = [name + GRADIENT for name in names]
+    nodes, read = _leading_to(outputs, built.graph.node, forward)
+    held = {t.name: t for t in built.graph.initializer}
+    weights = {name: numpy_helper.from_array(a, name) for name, a in prepared.weights.items()}
+    graph = onnx.GraphProto(name="backward", node=nodes)
+    graph.initializer.extend(t for name, t in {**held, **weights}.items() if name in read)
+    graph.input.extend(_declared(name, tensors[name]) for name in sorted(read & forward))
+    graph.input.append(_declared(plan.y.name + GRADIENT, plan.y))
+    graph.output.extend(_declared(name + GRADIENT, tensors[name]) for name in names)
+    made = {name for node in nodes for name in node.output} - set(outputs)
+    graph.value_info.extend(value for value in built.graph.value_info if value.name in made)
+    return model.model_of(graph, built)
 
 
-def _complete(
-    proto: onnx.ModelProto, weights: Mapping[str, Array], seed: str, outputs: Sequence[str]
-) -> None:
-    """Put the weights back, declare the cotangent to start from, and ask for some tensors alone."""
-    kept = [value for value in proto.graph.input if value.name not in weights]
-    kept.append(helper.make_tensor_value_info(seed, onnx.TensorProto.FLOAT, None))
-    held = {tensor.name for tensor in proto.graph.initializer}
-    listed = {value.name for value in proto.graph.input}
-    proto.graph.initializer.extend(
-        numpy_helper.from_array(array, name)
-        for name, array in weights.items()
-        if name in listed and name not in held
-    )
-    del proto.graph.input[:]
-    proto.graph.input.extend(kept)
-    del proto.graph.output[:]
-    proto.graph.output.extend(
-        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in outputs
-    )
+def _leading_to(
+    outputs: Sequence[str], nodes: Sequence[onnx.NodeProto], given: Collection[str]
+) -> tuple[list[onnx.NodeProto], set[str]]:
+    """The nodes that some outputs need beside what is given, and all that these read."""
+    read, kept = set(outputs), []
+    for node in reversed(nodes):
+        wanted = [name for name in node.output if name in read and name not in given]
+        if not wanted:
+            continue
+        read.update(name for name in node.input if name)
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        # a pool is run again for its Indices; its maxima are given
+        copy.output[:] = [f"{name}/again" if name in given else name for name in node.output]
+        kept.append(copy)
+    return kept[::-1], read
+
+
+def _declared(name: str, like: gs.Tensor) -> onnx.ValueInfoProto:
+    """With its shape: kernels of onnxruntime-training crash where a rank is not known."""
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(like.dtype))
+    return helper.make_tensor_value_info(name, kind, like.shape)
 
 
 def _run(proto: onnx.ModelProto, feeds: Mapping[str, Array]) -> dict[str, Array]:
