@@ -15,10 +15,12 @@ import typer
 from fg_onnx._version import __version__
 
 from .console import reported, say
+from .engine import engine
 from .explain import explain
 from .inspect import inspect
 from .instrument import instrument
 from .ops import ops
+from .verify import verify
 
 app = typer.Typer(
     name="fg-onnx",
@@ -29,8 +31,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for _command in (instrument, explain, inspect, ops):
+for _command in (instrument, explain, inspect, verify, ops):
     app.command()(reported(_command))
+app.add_typer(engine)
 
 
 def _show_version(wanted: bool) -> None:

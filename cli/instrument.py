@@ -28,7 +28,7 @@ from .options import (
 
 if TYPE_CHECKING:
     from fg_onnx import Instrumented
-    from fg_onnx.manifest import Emit
+    from fg_onnx.manifest import Emit, Engine
 
 
 def instrument(
@@ -65,6 +65,14 @@ def instrument(
         int | None,
         typer.Option(metavar="N", help="Raise the opset to N. Below 17 it is raised to 17."),
     ] = None,
+    gradients: Annotated[
+        str,
+        typer.Option(
+            metavar="ENGINE",
+            help="What derives the gradients: standard, or ort-training, an independent witness "
+            "(see `fg-onnx engine`).",
+        ),
+    ] = "standard",
     preprocess: PreprocessOption = None,
     labels: LabelsOption = None,
 ) -> None:
@@ -87,6 +95,7 @@ def instrument(
         dynamic_batch=dynamic_batch,
         seed=seed,
         opset=opset,
+        gradients=cast("Engine", gradients),
         preprocessing=fg_onnx.load_preprocessing(preprocess) if preprocess else None,
         labels=names,
     )
@@ -135,6 +144,7 @@ def _print(model: Path, place: Path, instrumented: Instrumented) -> None:
             ("sites", describe.sites_text(manifest.sites)),
             ("biases", describe.promotion_text(manifest)),
             ("psi", manifest.psi),
+            ("gradients", manifest.gradients),
             ("computes", _shortened(added)),
             ("wrote", f"{place}  ({in_units(place.stat().st_size)})"),
         ]

@@ -1,0 +1,126 @@
+"""``fg-onnx verify``: hold what a model says of itself against other witnesses."""
+
+# onnx is slow to import, and --help is not to wait for it
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fg_onnx.errors import InputError
+
+from .console import CHECK_FAILED, counted, note, say, say_json, table
+from .options import InputOption, JsonOption, ModelArgument, OutputOption
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fg_onnx.ort_training.agreement import Agreement, Difference
+
+_MOST_SHOWN = 10
+
+
+def verify(
+    model: ModelArgument,
+    engines: Annotated[
+        bool,
+        typer.Option(
+            "--engines",
+            help="Hold the two engines for gradients against each other, and against the kernels "
+            "of onnxruntime-training.",
+        ),
+    ] = False,
+    array: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            show_default=False,
+            help="A .npy array of preprocessed images. Default: normal noise.",
+        ),
+    ] = None,
+    input_: InputOption = None,
+    output: OutputOption = None,
+    tolerance: Annotated[
+        float,
+        typer.Option(min=0.0, help="The largest difference that passes, relative to the largest."),
+    ] = 1e-5,
+    json_: JsonOption = False,
+) -> None:
+    """Check the gradients of MODEL, a source model. Exit code 1 if any check does not hold.
+
+    What is explained is a random linear functional of the explained tensor, so that all of it
+    takes part.
+    """
+    if not engines:
+        raise InputError(
+            "nothing-to-verify", "there is nothing to verify", "give --engines (see --help)"
+        )
+    from fg_onnx.ort_training.agreement import compare_engines
+
+    from .given import read_array
+
+    found = compare_engines(
+        str(model),
+        None if array is None else read_array(array),
+        input=input_,
+        output=output,
+    )
+    failed = [difference for difference in found.differences if not difference.holds(tolerance)]
+    if json_:
+        say_json(_document(model, found, tolerance))
+    else:
+        _print(found, failed, tolerance)
+    if failed:
+        raise typer.Exit(CHECK_FAILED)
+
+
+def _document(model: Path, found: Agreement, tolerance: float) -> dict[str, object]:
+    return {
+        "schema_version": 1,
+        "model": str(model),
+        "tolerance": tolerance,
+        "holds": all(difference.holds(tolerance) for difference in found.differences),
+        "kernels_trouble": found.kernels_trouble or None,
+        "differences": [
+            {
+                "against": difference.against,
+                "quantity": difference.quantity,
+                "name": difference.name,
+                "largest": difference.largest,
+                "difference": difference.difference,
+                "holds": difference.holds(tolerance),
+            }
+            for difference in found.differences
+        ],
+    }
+
+
+def _print(found: Agreement, failed: Sequence[Difference], tolerance: float) -> None:
+    groups: dict[tuple[str, str], list[Difference]] = {}
+    for difference in found.differences:
+        groups.setdefault((difference.against, difference.quantity), []).append(difference)
+    rows = []
+    for (against, quantity), group in groups.items():
+        worst = max(group, key=_order)
+        rows.append([against, quantity, str(len(group)), f"{worst.difference:.1e}", worst.name])
+    table(["standard against", "quantity", "count", "largest difference", "at"], rows)
+    if found.kernels_trouble:
+        note(f"the kernels of onnxruntime-training were not asked: {found.kernels_trouble}")
+    for difference in failed[:_MOST_SHOWN]:
+        note(
+            f"does not hold: {difference.quantity} `{difference.name}` against "
+            f"{difference.against}: {difference.difference:.1e}, tolerance {tolerance:g}"
+        )
+    if len(failed) > _MOST_SHOWN:
+        note(f"and {len(failed) - _MOST_SHOWN} more")
+    if not failed:
+        say(f"{counted(len(found.differences), 'tensor')} agree to {tolerance:g}")
+
+
+def _order(difference: Difference) -> float:
+    """Not a number is worst."""
+    return math.inf if math.isnan(difference.difference) else difference.difference
