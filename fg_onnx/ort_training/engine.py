@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import onnx
 import onnx_graphsurgeon as gs
 
-from fg_onnx.errors import EngineError, UnsupportedModelError
+from fg_onnx.errors import UnsupportedModelError
 from fg_onnx.fullgrad.adjoint import Adjoint, Pullback
 from fg_onnx.graph.emit import Emitter
 from fg_onnx.graph.primal import Primal, active_tensors, primal
@@ -64,17 +63,34 @@ def build(prepared: Prepared, y: str) -> onnx.ModelProto:
     """The forward and the gradient graph, derived in a process of its own.
 
     Raises:
-        EngineError: the engine is not installed, or it fails, crashes or hangs.
+        EngineError: the engine is not installed, or it crashes or hangs.
         UnsupportedModelError: the builder does not take the model.
     """
+    (found,) = build_all([(prepared, y)])
+    if isinstance(found, UnsupportedModelError):
+        raise found
+    return found
+
+
+def build_all(
+    wanted: Sequence[tuple[Prepared, str]],
+) -> list[onnx.ModelProto | UnsupportedModelError]:
+    """The same of several graphs in one process, which does not stop at one that it refuses."""
     with tempfile.TemporaryDirectory(prefix="fg-onnx-") as name:
-        model, out, spec = (Path(name) / part for part in ("model.onnx", "out.onnx", "spec.json"))
-        model.write_bytes(prepared.proto.SerializeToString())
-        spec.write_text(json.dumps({"y": y, "xs": prepared.asked}), encoding="utf-8")
-        try:
-            environment.work("build", str(model), str(out), str(spec))
-        except EngineError as error:
-            if error.code != "engine-fails":
-                raise
-            raise UnsupportedModelError("engine-refuses", error.message, HINT) from error
-        return onnx.load_from_string(out.read_bytes())
+        jobs = []
+        for index, (prepared, y) in enumerate(wanted):
+            model = Path(name) / f"{index}.onnx"
+            model.write_bytes(prepared.proto.SerializeToString())
+            out = str(Path(name) / f"{index}.out.onnx")
+            jobs.append(
+                {"do": "build", "model": str(model), "out": out, "y": y, "xs": prepared.asked}
+            )
+        troubles = environment.work(jobs)
+        return [
+            onnx.load_from_string(Path(job["out"]).read_bytes())
+            if trouble is None
+            else UnsupportedModelError(
+                "engine-refuses", f"onnxruntime-training refuses the model: {trouble}", HINT
+            )
+            for job, trouble in zip(jobs, troubles, strict=True)
+        ]

@@ -13,9 +13,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fg_onnx.errors import EngineError
 from fg_onnx.files import cache_dir
@@ -132,11 +133,11 @@ def _candidates() -> Iterator[str]:
             yield found
 
 
-def work(*arguments: str) -> None:
-    """Run the worker.
+def work(jobs: Sequence[Mapping[str, Any]]) -> list[str | None]:
+    """Run the worker; for each job None, or why it could not be done (see worker.py).
 
     Raises:
-        EngineError: the engine is not installed, or it fails, crashes or hangs.
+        EngineError: the engine is not installed, or it crashes or hangs.
     """
     if not _python().is_file():
         raise EngineError(
@@ -144,7 +145,18 @@ def work(*arguments: str) -> None:
             f"the engine ort-training is not installed (looked in `{folder()}`)",
             f"run `{INSTALL_COMMAND}`, or use --gradients standard",
         )
-    _call([str(_python()), "-I", str(_WORKER), *arguments], _PATIENCE)
+    with tempfile.TemporaryDirectory(prefix="fg-onnx-") as name:
+        listed = Path(name) / "jobs.json"
+        listed.write_text(json.dumps(list(jobs)), encoding="utf-8")
+        _call([str(_python()), "-I", str(_WORKER), str(listed)], _PATIENCE)
+    return [_trouble(Path(job["out"])) for job in jobs]
+
+
+def _trouble(out: Path) -> str | None:
+    said = out.with_name(out.name + ".error")
+    if said.is_file():
+        return _reason(said.read_text(encoding="utf-8"))
+    return None if out.is_file() else "it does not say why"
 
 
 def _call(command: Sequence[str], patience: float) -> subprocess.CompletedProcess[str]:

@@ -111,9 +111,7 @@ def _needed(
     """The nodes to write, in order; for one that takes a rule's form only its gradient matters."""
     needed, kept = set(names), []
     for node in reversed(nodes):
-        if needed.isdisjoint(node.output) or all(
-            name in work.values for name in node.output if name
-        ):
+        if not any(name in needed and name not in work.values for name in node.output):
             continue
         kept.append(node)
         found = work.pulled_back(node) if _takes_form(work, node) else None

@@ -20,6 +20,7 @@ import onnx
 import onnx_graphsurgeon as gs
 from onnx import helper, numpy_helper
 
+from fg_onnx.errors import EngineError
 from fg_onnx.fullgrad.adjoint import append_adjoint
 from fg_onnx.fullgrad.seeding import by_cotangent
 from fg_onnx.graph import working
@@ -172,11 +173,15 @@ def _declared(name: str, like: gs.Tensor) -> onnx.ValueInfoProto:
 
 
 def _run(proto: onnx.ModelProto, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """All outputs of a model by the kernels of onnxruntime-training."""
     with tempfile.TemporaryDirectory(prefix="fg-onnx-") as folder:
         source, fed, out = (Path(folder) / name for name in ("model.onnx", "fed.npz", "out.npz"))
         source.write_bytes(proto.SerializeToString())
         arrays = {f"a{index}": array for index, array in enumerate(feeds.values())}
         np.savez(fed, names=np.array(list(feeds)), **arrays)  # type: ignore[arg-type]
-        environment.work("run", str(source), str(fed), str(out))
+        job = {"do": "run", "model": str(source), "feeds": str(fed), "out": str(out)}
+        (trouble,) = environment.work([job])
+        if trouble is not None:
+            raise EngineError("engine-fails", f"onnxruntime-training: {trouble}")
         with np.load(out) as found:
             return {str(name): found[f"a{i}"] for i, name in enumerate(found["names"])}

@@ -1,12 +1,14 @@
 """What runs under onnxruntime-training, in an environment and a process of its own.
 
-    python worker.py build MODEL OUT SPEC    the gradient graph of MODEL into OUT
-    python worker.py run MODEL FEEDS OUT     what the training runtime's own kernels make of it
+    python worker.py JOBS
 
-SPEC is a JSON file: ``y`` is the tensor that is differentiated, ``xs`` those by which. FEEDS and
-OUT of ``run`` are .npz files, their entries named by position, with the names under ``names``.
+JOBS is a JSON file, a list of jobs. ``{"do": "build", "model", "out", "y", "xs"}`` writes the model
+with the gradients of tensor ``y`` by the tensors ``xs``, which start from an input ``<y>_grad``
+that is not declared. ``{"do": "run", "model", "feeds", "out"}`` writes all outputs of a model;
+feeds and outputs are .npz files with the names under ``names`` and the arrays under ``a0``, ``a1``,
+... What went wrong with a job is written to ``<out>.error``.
 
-It is executed by path under any Python from 3.8 on, and imports nothing of fg_onnx.
+It is executed by its path under any Python from 3.8 on, and imports nothing of fg_onnx.
 """
 
 from __future__ import annotations
@@ -20,16 +22,15 @@ import onnxruntime
 from onnxruntime.capi._pybind_state import GradientGraphBuilder
 
 
-def build(model: str, out: str, spec: str) -> None:
-    """Write the model with its gradient graph; a seed ``<y>_grad`` is read and not declared."""
-    wanted = json.loads(Path(spec).read_text(encoding="utf-8"))
-    builder = GradientGraphBuilder(Path(model).read_bytes(), {wanted["y"]}, set(wanted["xs"]), "")
+def build(model: str, out: str, y: str, xs: list[str]) -> None:
+    """Derive the gradient graph."""
+    builder = GradientGraphBuilder(Path(model).read_bytes(), {y}, set(xs), "")
     builder.build()
     Path(out).write_bytes(builder.get_model())
 
 
 def run(model: str, feeds: str, out: str) -> None:
-    """Write all outputs of a model."""
+    """Run a model with this runtime's kernels."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"])
@@ -40,5 +41,15 @@ def run(model: str, feeds: str, out: str) -> None:
     np.savez(out, names=np.array(names), **arrays)
 
 
+def main(jobs: str) -> None:
+    """Do all jobs, whatever becomes of each."""
+    for job in json.loads(Path(jobs).read_text(encoding="utf-8")):
+        function = {"build": build, "run": run}[job.pop("do")]
+        try:
+            function(**job)
+        except Exception as error:  # noqa: BLE001  of classes that only this runtime knows
+            Path(job["out"] + ".error").write_text(str(error), encoding="utf-8")
+
+
 if __name__ == "__main__":
-    {"build": build, "run": run}[sys.argv[1]](*sys.argv[2:])
+    main(sys.argv[1])
