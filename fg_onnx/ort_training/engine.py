@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnx_graphsurgeon as gs
@@ -77,7 +78,7 @@ def build_all(
 ) -> list[onnx.ModelProto | UnsupportedModelError]:
     """The same of several graphs in one process, which does not stop at one that it refuses."""
     with tempfile.TemporaryDirectory(prefix="fg-onnx-") as name:
-        jobs = []
+        jobs: list[dict[str, Any]] = []
         for index, (prepared, y) in enumerate(wanted):
             model = Path(name) / f"{index}.onnx"
             model.write_bytes(prepared.proto.SerializeToString())

@@ -2,8 +2,8 @@
 
 Its builder names the gradient of a tensor ``T`` ``T_grad``. What it derived in standard operators
 is copied. An operator of training alone (ConvGrad, ReluGrad, MaxPoolGrad, ...) takes the gradient
-of a forward node's result and yields that of the node's first operand, which is what the node's
-VJP rule does: its form is taken.
+of a forward node's result and yields those of its operands, in order, which is what the node's VJP
+rule does: its form is taken.
 """
 
 from __future__ import annotations
@@ -50,21 +50,27 @@ class _Lowering:
                 return p, name
         return None
 
-    def form_of_rule(self, node: onnx.NodeProto, results: int = 1) -> None:
-        """Write what the VJP rule of the forward node does, for its first operands."""
+    def value(self, node: onnx.NodeProto, name: str) -> gs.Tensor:
+        """An operand of a node."""
+        if name not in self.values:
+            raise _no_form(node)
+        return self.values[name]
+
+    def form_of_rule(self, node: onnx.NodeProto) -> None:
+        """Write what the VJP rule of the forward node does; results go by operands, in order."""
         found = self.pulled_back(node)
-        if found is None or any(node.output[results:]):
+        if found is None:
             raise _no_form(node)
         p, ct = found
-        made = [ct == f"{t.name}{GRADIENT}" if t is not None else False for t in p.outputs]
-        cts = [self.values[ct] if this else None for this in made]
+        cts = [
+            self.value(node, ct) if t is not None and ct == t.name + GRADIENT else None
+            for t in p.outputs
+        ]
         rule = RULES[p.op_type]
         with p.consistent():
             passed = rule.vjp(self.op, p, *(cts if rule.outputs is None else cts[: rule.outputs]))
         for name, tensor in zip(node.output, passed, strict=False):
-            if name:
-                if tensor is None:
-                    raise _no_form(node)
+            if name and tensor is not None:
                 self.values[name] = tensor
 
 
@@ -95,7 +101,7 @@ def lower(
             work.values[tensor.name] = op.constant(numpy_helper.to_array(tensor))
     for node in _needed(work, in_order(built).graph.node, [name + GRADIENT for name in wanted]):
         if _takes_form(work, node):
-            work.form_of_rule(node, len(node.output) if node.op_type == "Split" else 1)
+            work.form_of_rule(node)
         elif node.op_type in _COPIED and node.domain in _OWN:
             _COPIED[node.op_type](work, node)
         elif node.domain in _STANDARD and defs.has(node.op_type, op.opset):
@@ -150,7 +156,7 @@ def _copy(work: _Lowering, node: onnx.NodeProto) -> None:
 
 
 def _operands(work: _Lowering, node: onnx.NodeProto) -> list[gs.Tensor | None]:
-    return [work.values[name] if name else None for name in node.input]
+    return [work.value(node, name) if name else None for name in node.input]
 
 
 def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
@@ -162,23 +168,29 @@ def _constant(work: _Lowering, node: onnx.NodeProto) -> gs.Tensor:
     return work.op.constant(numpy_helper.to_array(_attributes(node)["value"]))
 
 
+def _constant_of_shape(work: _Lowering, node: onnx.NodeProto) -> gs.Tensor:
+    fill = _attributes(node).get("value")
+    value = np.zeros((), np.float32) if fill is None else numpy_helper.to_array(fill).reshape(())
+    return work.op.Expand(work.op.constant(value), work.value(node, node.input[0]))
+
+
 def _sum(work: _Lowering, node: onnx.NodeProto) -> gs.Tensor:
-    return work.op.total([work.values[name] for name in node.input])
+    return work.op.total([work.value(node, name) for name in node.input])
 
 
 def _identity(work: _Lowering, node: onnx.NodeProto) -> gs.Tensor:
-    return work.values[node.input[0]]
+    return work.value(node, node.input[0])
 
 
 def _equal(work: _Lowering, node: onnx.NodeProto) -> gs.Tensor:
     """Some devices lack Equal from opset 19 on."""
-    op, (a, b) = work.op, (work.values[name] for name in node.input)
+    op, (a, b) = work.op, (work.value(node, name) for name in node.input)
     return op.And(op.GreaterOrEqual(a, b), op.LessOrEqual(a, b))
 
 
 def _scale(work: _Lowering, node: onnx.NodeProto) -> gs.Tensor:
     """https://github.com/microsoft/onnxruntime: com.microsoft.Scale of training."""
-    op, (values, factor) = work.op, (work.values[name] for name in node.input)
+    op, (values, factor) = work.op, (work.value(node, name) for name in node.input)
     factor = op.cast(factor, values.dtype)
     if _attributes(node).get("scale_down", 0):
         return op.Div(values, factor)
@@ -192,7 +204,7 @@ def _fused_matmul(work: _Lowering, node: onnx.NodeProto) -> gs.Tensor:
         raise _no_form(node)
     sides = []
     for name, turned in zip(node.input, ("transA", "transB"), strict=True):
-        side = work.values[name]
+        side = work.value(node, name)
         if attrs.get(turned, 0):
             rank = None if side.shape is None else len(side.shape)
             if rank is None:
@@ -217,9 +229,11 @@ def _as(form: _Form) -> Callable[[_Lowering, onnx.NodeProto], None]:
 _OWN = (*_STANDARD, "com.microsoft")
 _COPIED: Mapping[str, Callable[[_Lowering, onnx.NodeProto], None]] = {
     "Constant": _as(_constant),
+    "ConstantOfShape": _as(_constant_of_shape),
     "Equal": _as(_equal),
     "FusedMatMul": _as(_fused_matmul),
     "Identity": _as(_identity),
     "Scale": _as(_scale),
     "Sum": _as(_sum),
+    "Trilu": _copy,
 }

@@ -74,7 +74,7 @@ def prepare(
     for p in nodes:
         if p.op_type in _REWRITTEN:
             _REWRITTEN[p.op_type](draft, op, p)
-    results = [t.name for p in steps for t in p.outputs if t is not None]
+    results = [t.name for p in steps for t in p.outputs if t is not None and t.name in active]
     own = [name for names in operands.values() for name in names if name is not None]
     asked = dict.fromkeys([x.name, *results, *own])
     asked.pop(y.name, None)

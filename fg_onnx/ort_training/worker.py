@@ -44,9 +44,8 @@ def run(model: str, feeds: str, out: str) -> None:
 def main(jobs: str) -> None:
     """Do all jobs, whatever becomes of each."""
     for job in json.loads(Path(jobs).read_text(encoding="utf-8")):
-        function = {"build": build, "run": run}[job.pop("do")]
         try:
-            function(**job)
+            (build if job.pop("do") == "build" else run)(**job)
         except Exception as error:  # noqa: BLE001  of classes that only this runtime knows
             Path(job["out"] + ".error").write_text(str(error), encoding="utf-8")
 
