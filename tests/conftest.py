@@ -14,6 +14,7 @@ import onnxruntime as ort
 import pytest
 
 from fg_onnx import Attribution, Instrumented, Session, instrument
+from fg_onnx.ort_training import environment
 from sample_models import fetch, tiny
 from sample_models.architectures import CLOSELY_TESTED, KNOWN
 
@@ -165,6 +166,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         net_of = getattr(item, "callspec", None) and item.callspec.params.get("net")
         item.add_marker(pytest.mark.xdist_group("-".join(net_of) if net_of else item.path.name))
+
+
+def engine_is_ready() -> None:
+    """Fail where onnxruntime-training is not installed; ``make test`` installs it."""
+    found = environment.status()
+    assert found.ready, f"{found.trouble or 'not installed'}: run `{environment.INSTALL_COMMAND}`"
 
 
 def torch_exports() -> Any:

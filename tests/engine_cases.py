@@ -146,14 +146,11 @@ def as_it_is(cases: list[tuple[Case, str, str]], folder: Path) -> list[str]:
     """What onnxruntime-training makes of each case by itself: "" where it is right, else what."""
     build, run = [], []
     for index, (case, x, y) in enumerate(cases):
-        model = folder / f"{index}.onnx"
-        onnx.save(forward_model(case, np.float32), model)
-        out = str(folder / f"{index}.gradient.onnx")
-        build.append({"do": "build", "model": str(model), "out": out, "y": y, "xs": [x]})
+        build.append(build_job(folder, index, case, x, y))
     said = _survived(build)
     for index, (case, x, y) in enumerate(cases):
         if said[index] is None:
-            run.append(_prepared_run(folder, index, case, x, y))
+            run.append(run_job(folder, index, case, x, y))
     for job, trouble in zip(run, _survived(run), strict=True):
         index = int(Path(job["model"]).name.partition(".")[0])
         said[index] = trouble or _difference(Path(job["out"]), *cases[index])
@@ -173,14 +170,24 @@ def _survived(jobs: list[dict[str, Any]]) -> list[str | None]:
     return [*_survived(jobs[:half]), *_survived(jobs[half:])]
 
 
-def _prepared_run(folder: Path, index: int, case: Case, x: str, y: str) -> dict[str, str]:
+def build_job(folder: Path, index: int, case: Case, x: str, y: str) -> dict[str, Any]:
+    """To derive the gradient of one case."""
+    model = folder / f"{index}.onnx"
+    onnx.save(forward_model(case, np.float32), model)
+    out = str(folder / f"{index}.gradient.onnx")
+    return {"do": "build", "model": str(model), "out": out, "y": y, "xs": [x]}
+
+
+def run_job(folder: Path, index: int, case: Case, x: str, y: str) -> dict[str, str]:
+    """To run what was derived of it."""
     model, fed = folder / f"{index}.gradient.onnx", folder / f"{index}.npz"
     proto = onnx.load(model)
     (seed,) = (value for value in forward_model(case, np.float32).graph.output if value.name == y)
     seed.name = y + GRADIENT  # with its shape: kernels crash where a rank is not known
     proto.graph.input.append(seed)
+    kept = [value for value in proto.graph.output if value.name == x + GRADIENT]
     del proto.graph.output[:]
-    proto.graph.output.append(onnx.helper.make_tensor_value_info(x + GRADIENT, 1, None))
+    proto.graph.output.extend(kept)
     onnx.save(proto, model)
     types = {v.name: v.type.tensor_type.elem_type for v in proto.graph.input}
     given = {**sample(case), y + GRADIENT: _cotangent(case, y)}
