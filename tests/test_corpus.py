@@ -12,11 +12,14 @@ import onnx
 import pytest
 from conftest import torch_exports
 
+from fg_onnx import instrument
+from fg_onnx.manifest import BIAS_GRADIENT
 from sample_models import tiny
 from sample_models.architectures import CORPUS
 from tests.corpus import __main__ as runner
 from tests.corpus import check, row, table
-from tests.corpus.row import Bounds, Row
+from tests.corpus.row import USUAL, Bounds, Row
+from tests.differences import averaged_derivative, finest_derivative
 
 GREEN = Row(
     "net", "dynamo", "224x224", 49, 560, 21, 1e-7, 1e-7, 1e-7, 1e-3, True, 0.2, 9.0, 800.0
@@ -68,7 +71,27 @@ def test_exceptions_hold_by_name_and_are_printed(monkeypatch):
     bent = replace(GREEN, gradient=5e-4)
     assert bent.verdict == "green"
     assert replace(bent, model="other").failures
-    assert "net: a reason" in table.page([bent], "")
+    assert "net (`gradient` 1e-03): a reason" in table.page([bent], "")
+
+
+@pytest.mark.parametrize("rounding", [None, 1e-6, 1.1e-5, float("nan")])
+def test_an_exception_for_outputs_counts_only_as_far_as_rounding_bears_it_out(
+    rounding, monkeypatch
+):
+    monkeypatch.setattr(row, "EXCEPTIONS", {"net": Bounds(outputs=3e-5, because="a reason")})
+    monkeypatch.setattr(table, "EXCEPTIONS", row.EXCEPTIONS)
+    bent = replace(GREEN, outputs=2.5e-5, rounding=1.3e-5)
+    assert bent.verdict == "green"
+    assert "net (`outputs` 3e-05): a reason The exported" in table.page([bent], "")
+    assert "1.3e-05 (dynamo)" in table.page([bent], "")
+    assert replace(bent, rounding=rounding).verdict == "outputs 2.5e-05"
+    assert replace(bent, outputs=3.5e-5, rounding=1e-3).verdict == "outputs 3.5e-05"
+    assert replace(bent, model="other").verdict == "outputs 2.5e-05"
+
+
+def test_the_exceptions_are_of_the_corpus_and_say_why():
+    assert set(row.EXCEPTIONS) <= {architecture.name for architecture in CORPUS}
+    assert all(bounds.because for bounds in row.EXCEPTIONS.values())
 
 
 def test_only_the_refusal_that_is_right_is_taken(monkeypatch):
@@ -105,12 +128,43 @@ def test_a_file_of_one_s_own(model, capsys):
 
 def test_a_wrong_gradient_shows(model, monkeypatch):
     assert check.check(str(model), "file").verdict == "green"
-    _alter(monkeypatch, "gradients.onnx", lambda found: found * np.float32(0.9))
+    _alter(monkeypatch, "gradients.onnx", lambda _, found: found * np.float32(0.9))
     assert "differences 1.1e-01" in check.check(str(model), "file").verdict
 
 
+@pytest.mark.parametrize("factor", [0.95, 1.05])
+def test_a_wrong_gradient_of_one_site_shows(model, monkeypatch, factor):
+    def change(name, found):
+        return found * np.float32(factor) if name == one_site else found
+
+    every = [site.name for site in instrument(model).manifest.sites if site.promoted_input]
+    one_site = BIAS_GRADIENT + every[0]
+    monkeypatch.setattr(check, "BIASES", len(every))
+    assert check.check(str(model), "file").verdict == "green"
+    _alter(monkeypatch, "gradients.onnx", change)
+    found = check.check(str(model), "file")
+    assert found.differences == pytest.approx(abs(1 / factor - 1), abs=1e-2)
+    assert found.failures
+
+
+def test_a_kink_within_the_step_does_not_decide_and_a_wrong_gradient_does():
+    """A small derivative of a large score, bent where the step that rounding allows is too long."""
+
+    def score(t):
+        bend = -0.12 * max(t - 2.0**-11, 0.0)
+        return np.float32([3.26 + 0.0956 * (t + bend)])
+
+    def error(derivative, gradient=0.0956):
+        return abs(derivative / gradient - 1)
+
+    assert error(finest_derivative(score)) > USUAL.differences
+    assert error(averaged_derivative(score)) < 5e-3
+    for factor in (0.95, 1.05):
+        assert error(averaged_derivative(score), factor * 0.0956) > USUAL.differences
+
+
 def test_other_outputs_show(model, monkeypatch):
-    _alter(monkeypatch, model.name, lambda found: found + np.float32(0.01))
+    _alter(monkeypatch, model.name, lambda _, found: found + np.float32(0.01))
     assert "outputs" in check.check(str(model), "file").verdict
 
 
@@ -122,7 +176,7 @@ def _alter(monkeypatch, file, change):
         found = right(path, feeds, wanted, **options)
         if path.name != file:
             return found
-        return {k: change(v) if v.dtype == np.float32 else v for k, v in found.items()}
+        return {k: change(k, v) if v.dtype == np.float32 else v for k, v in found.items()}
 
     monkeypatch.setattr(check, "_run", wrong)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -15,6 +15,7 @@ class Bounds:
 
     Attributes:
         outputs: the original outputs, relative to the largest: the runtime may fuse other nodes.
+            More than the usual counts only as far as the row's `rounding` bears it out.
         residual: of completeness, per image.
         gradient: of the input against torch's, relative to its largest.
         differences: of finite differences along five biases and the input. There is no step
@@ -32,7 +33,18 @@ class Bounds:
 USUAL = Bounds()
 
 # By name of the architecture; each is printed under the table.
-EXCEPTIONS: Mapping[str, Bounds] = MappingProxyType({})
+EXCEPTIONS: Mapping[str, Bounds] = MappingProxyType(
+    {
+        "nasnetalarge": Bounds(
+            outputs=3e-5,
+            because="with these weights float32 does not have its outputs to 1e-05. ONNX Runtime "
+            "on the exported model, and PyTorch in float32, are 1.4e-05 to 1.8e-05 away from "
+            "PyTorch in float64; the instrumented model is 1.6e-05 away from it, so no further. "
+            "Instrumented with frozen biases, where every node is the source's own, it gives the "
+            "source's outputs to the last bit (both run without optimisations).",
+        )
+    }
+)
 
 # (architecture, exporter) -> what its refusal has to say, where a refusal is right.
 REFUSALS: Mapping[tuple[str, str], str] = MappingProxyType({})
@@ -59,6 +71,8 @@ class Row:
         peak_mb: most memory of the checking process.
         trouble: what went wrong before the end, ``""`` if nothing did.
         refused: whether the trouble is a refusal by fg-onnx.
+        rounding: how far the source's own logits are from torch's in float64, relative to the
+            largest; measured of an architecture whose ``outputs`` exceed the usual bound.
     """
 
     model: str
@@ -77,6 +91,7 @@ class Row:
     peak_mb: float | None = None
     trouble: str = ""
     refused: bool = False
+    rounding: float | None = None
 
     @property
     def failures(self) -> list[str]:
@@ -93,6 +108,9 @@ class Row:
         }
         if self.exporter != "file":
             measured["gradient"] = self.gradient
+        # Two results that are each so far from the truth are at most twice as far from each other.
+        borne_out = max(USUAL.outputs, 2 * (self.rounding or 0.0))
+        bounds = replace(bounds, outputs=min(bounds.outputs, borne_out))
         found = [
             f"{name} {value if value is None else format(value, '.1e')}"
             for name, value in measured.items()

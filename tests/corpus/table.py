@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 
-from tests.corpus.row import EXCEPTIONS, USUAL, Row
+from tests.corpus.row import EXCEPTIONS, USUAL, Bounds, Row
 
 _HEAD = f"""\
 # The corpus
@@ -12,16 +13,19 @@ _HEAD = f"""\
 Written by `make corpus`; not to be edited. Architectures of torchvision and timm with random
 weights, exported by torch with a dynamic batch (`torchscript`: opset 17, `dynamo`: opset 18),
 instrumented as they are by default, and run by ONNX Runtime on the CPU. `size` is that of the
-images, `nodes` those of the exported and of the instrumented graph, `seconds` what instrumenting
-took. A model is green where
+images, `nodes` those of the exported and of the instrumented graph, `sites` the places where
+something is added to the signal, each with a bias-gradient of its own, `seconds` what instrumenting
+took; the columns between are errors. The `verdict` is green where
 
-- `outputs`: its original outputs are unchanged to {USUAL.outputs:.0e} of their largest (where ONNX
-  Runtime's optimisations alone move them further: those of the source without them);
+- `outputs`: the original outputs are unchanged to {USUAL.outputs:.0e} of their largest, in a batch
+  of three images (where ONNX Runtime's optimisations alone move them further: those of the source
+  without them);
 - `residual`: of completeness, at most {USUAL.residual:.0e} for each of three images;
 - `gradient`: of the input, is PyTorch's autograd in float64 and in the same linear region, to
   {USUAL.gradient:.0e} of its largest;
 - `differences`: finite differences in float32 along the image and five random promoted biases are
-  the gradients to {USUAL.differences:.0e};
+  the gradients to {USUAL.differences:.0e} (where a central difference is not, the slope of the line
+  through 64 values along a quarter of its step decides: fewer kinks lie within);
 - the map is finite and not constant.
 """
 _COLUMNS = (
@@ -63,8 +67,37 @@ def line(row: Row) -> str:
 
 def _exceptions(rows: Sequence[Row]) -> list[str]:
     models = {row.model for row in rows}
-    found = [f"- {name}: {bounds.because}" for name, bounds in EXCEPTIONS.items() if name in models]
+    found = [
+        f"- {name}{_bent(bounds)}: {bounds.because}{_measured(rows, name)}"
+        for name, bounds in EXCEPTIONS.items()
+        if name in models
+    ]
     return ["", "¹ Exceptions:", "", *found] if found else []
+
+
+def _bent(bounds: Bounds) -> str:
+    """The bounds that are not the usual, in parentheses."""
+    changed = [
+        f"`{field.name}` {getattr(bounds, field.name):.0e}"
+        for field in fields(bounds)
+        if field.name != "because" and getattr(bounds, field.name) != getattr(USUAL, field.name)
+    ]
+    return f" ({', '.join(changed)})"
+
+
+def _measured(rows: Sequence[Row], name: str) -> str:
+    """What the rows of an architecture measured of the source's own rounding."""
+    found = [
+        f"{row.rounding:.1e} ({row.exporter})"
+        for row in rows
+        if row.model == name and row.rounding is not None
+    ]
+    if not found:
+        return ""
+    return (
+        f" The exported model's own distance from float64 in this run: {', '.join(found)}; its "
+        "`outputs` may be no more than twice that."
+    )
 
 
 def _number(value: int | None) -> str:
