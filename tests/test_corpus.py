@@ -163,6 +163,19 @@ def test_a_kink_within_the_step_does_not_decide_and_a_wrong_gradient_does():
         assert error(averaged_derivative(score), factor * 0.0956) > USUAL.differences
 
 
+@pytest.mark.parametrize(("slope", "span"), [(5.0, 2.0**-15), (0.1, 2.0**-12)])
+def test_only_a_long_step_is_shortened(slope, span):
+    """Scores too near one another round alike, and a large derivative needs no shorter step."""
+    met = []
+
+    def score(t):
+        met.append(abs(t))
+        return np.float32([3.26 + slope * t])
+
+    assert averaged_derivative(score) == pytest.approx(slope, rel=5e-3)
+    assert max(met[-64:]) == span
+
+
 def test_other_outputs_show(model, monkeypatch):
     _alter(monkeypatch, model.name, lambda _, found: found + np.float32(0.01))
     assert "outputs" in check.check(str(model), "file").verdict

@@ -39,9 +39,9 @@ EXCEPTIONS: Mapping[str, Bounds] = MappingProxyType(
             outputs=3e-5,
             because="with these weights float32 does not have its outputs to 1e-05. ONNX Runtime "
             "on the exported model, and PyTorch in float32, are 1.4e-05 to 1.8e-05 away from "
-            "PyTorch in float64; the instrumented model is 1.6e-05 away from it, so no further. "
-            "Instrumented with frozen biases, where every node is the source's own, it gives the "
-            "source's outputs to the last bit (both run without optimisations).",
+            "PyTorch in float64; the instrumented model, 1.6e-05 away from it, is in the midst of "
+            "them. Instrumented with frozen biases, where every node is the source's own, it gives "
+            "the source's outputs to the last bit (both run without optimisations).",
         )
     }
 )

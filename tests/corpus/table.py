@@ -15,17 +15,18 @@ weights, exported by torch with a dynamic batch (`torchscript`: opset 17, `dynam
 instrumented as they are by default, and run by ONNX Runtime on the CPU. `size` is that of the
 images, `nodes` those of the exported and of the instrumented graph, `sites` the places where
 something is added to the signal, each with a bias-gradient of its own, `seconds` what instrumenting
-took; the columns between are errors. The `verdict` is green where
+took; the four columns between them are relative errors. The `verdict` is green where
 
 - `outputs`: the original outputs are unchanged to {USUAL.outputs:.0e} of their largest, in a batch
   of three images (where ONNX Runtime's optimisations alone move them further: those of the source
-  without them);
+  without them; an exception is named below the table);
 - `residual`: of completeness, at most {USUAL.residual:.0e} for each of three images;
 - `gradient`: of the input, is PyTorch's autograd in float64 and in the same linear region, to
   {USUAL.gradient:.0e} of its largest;
 - `differences`: finite differences in float32 along the image and five random promoted biases are
   the gradients to {USUAL.differences:.0e} (where a central difference is not, the slope of the line
-  through 64 values along a quarter of its step decides: fewer kinks lie within);
+  through 64 values along a quarter of its step decides, for fewer kinks lie within; steps below
+  6e-05 are kept);
 - the map is finite and not constant.
 """
 _COLUMNS = (
