@@ -22,6 +22,7 @@ from fg_onnx.errors import InputError, printable
 from .console import CHECK_FAILED, counted, faint, note, say, say_json, strong
 from .labels import read_labels, require_count
 from .options import (
+    DeviceOption,
     InputOption,
     JsonOption,
     LabelsOption,
@@ -32,8 +33,8 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from fg_onnx import Attribution, Manifest, Preprocessing, Session
-    from fg_onnx.session import Array
+    from fg_onnx import Attribution, DeviceArray, Manifest, Preprocessing, Session
+    from fg_onnx.attribution import Array
 
     from .given import Feeds, Sample
     from .regions import Region
@@ -94,12 +95,20 @@ def explain(
         typer.Option(
             min=0.0,
             help="The largest residual of completeness that passes. Default: 1e-4, or 1e-2 for a "
-            "float16 model.",
+            "float16 model and TF32.",
         ),
     ] = None,
     psi: PsiOption = None,
     preprocess: PreprocessOption = None,
     labels: LabelsOption = None,
+    device: DeviceOption = "auto",
+    tf32: Annotated[
+        bool,
+        typer.Option(
+            "--tf32",
+            help="Let CUDA round the factors of float32 products to TF32: faster, less exact.",
+        ),
+    ] = False,
 ) -> None:
     """Draw and certify what MODEL sees in every IMAGE.
 
@@ -117,7 +126,7 @@ def explain(
     where = read_region(region) if region is not None else None
     named = parse_feeds(feed or ())
     wanted = Wanted(psi, input_, output, layers, where is not None, tuple(names) if names else None)
-    session = open_model(model, wanted)
+    session = open_model(model, wanted, device, tf32=tf32)
     manifest = session.manifest
     require_feeds(model, session, named)
     paths = find_samples(images, session)
@@ -133,12 +142,12 @@ def explain(
     task = Task(session, steps, aims, where, feeds)
     folder = Folder(out, paths, signed=manifest.psi == "signed")
     explanations = list(_explained(task, paths, folder, names, layers))
-    document = to_document(str(model), manifest, explanations)
+    document = to_document(str(model), session, explanations)
     written = folder.finish(document)
     if json_:
         say_json(document)
     else:
-        _print(explanations, written)
+        _print(explanations, session.device, written)
     _certify(explanations, session.tolerance if tolerance is None else tolerance)
 
 
@@ -186,7 +195,7 @@ class Task:
         """The attributions of a batch, each with the target of every sample."""
         import numpy as np
 
-        array = np.concatenate([sample.array for sample in batch])
+        array = self.session.put(np.concatenate([sample.array for sample in batch]))
         fed = self.feeds.of(batch)
         if self.region is not None:
             return self._explain_region(batch, array, fed, self.region)
@@ -201,7 +210,7 @@ class Task:
         return found
 
     def _explain_region(
-        self, batch: Sequence[Sample], array: Array, fed: dict[str, Array], region: Region
+        self, batch: Sequence[Sample], array: DeviceArray, fed: dict[str, Array], region: Region
     ) -> list[tuple[Attribution, Indices]]:
         scores = functools.cache(lambda: self.session.dense_scores(array, fed))
         size = region.size(self.session.manifest, scores)
@@ -249,7 +258,7 @@ def _explained(
 # --- what is said -------------------------------------------------------------------------------
 
 
-def _print(explanations: Sequence[Explanation], document: Path) -> None:
+def _print(explanations: Sequence[Explanation], device: str, document: Path) -> None:
     for image, group in itertools.groupby(explanations, key=_source_text):
         say(strong(image))
         for found in group:
@@ -257,7 +266,8 @@ def _print(explanations: Sequence[Explanation], document: Path) -> None:
                 f"  {_class_text(found)}  score {found.score:.6g}  residual {found.residual:.1e}\n"
                 f"    {faint(_files_text(found))}"
             )
-    say(f"{counted(len(explanations), 'explanation')} listed in {printable(str(document))}")
+    count = counted(len(explanations), "explanation")
+    say(f"{count} computed on {device}, listed in {printable(str(document))}")
 
 
 def _source_text(found: Explanation) -> str:

@@ -46,20 +46,24 @@ class Wanted:
         return ["saliency", "contributions", *(["layer-maps"] if self.layers else [])]  # type: ignore[list-item]
 
 
-def open_model(model: Path, wanted: Wanted) -> Session:
-    """The model, ready to explain; a plain one is instrumented first.
+def open_model(model: Path, wanted: Wanted, device: str, *, tf32: bool) -> Session:
+    """The model, ready to explain on a device; a plain one is instrumented first.
 
     Raises:
-        ModelError: it cannot be read.
+        InputError: the device is none.
+        ModelError: the model cannot be read.
+        RuntimeMissingError: the device is not there.
         UnsupportedModelError: it cannot be instrumented, or was so without what is needed here.
     """
     from fg_onnx import manifest
+    from fg_onnx.devices import parse_device
     from fg_onnx.source.model import read
 
+    parse_device(device)
     held = manifest.find(read(model).proto)
     if held is not None:
         _require(model, held, wanted)
-        return fg_onnx.Session(model)
+        return fg_onnx.Session(model, device=device, tf32=tf32)
     return fg_onnx.Session(
         fg_onnx.instrument(
             str(model),
@@ -69,7 +73,9 @@ def open_model(model: Path, wanted: Wanted) -> Session:
             emit=wanted.emit,
             seed=wanted.seed,
             labels=wanted.labels,
-        )
+        ),
+        device=device,
+        tf32=tf32,
     )
 
 

@@ -49,3 +49,10 @@ LabelsOption: TypeAlias = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Class names, one a line, the first for index 0."),
 ]
+DeviceOption: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        metavar="DEVICE",
+        help="auto (CUDA where it is there, else the CPU), cpu, cuda[:N] or tensorrt[:N].",
+    ),
+]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fg_onnx import Attribution, Manifest
+from fg_onnx import Attribution, Session
 from fg_onnx.files import replacing
 from fg_onnx.pictures import render
 from fg_onnx.pictures.images import Image
@@ -67,12 +67,14 @@ class Explanation:
 
 
 def to_document(
-    model: str, manifest: Manifest, explanations: Sequence[Explanation]
+    model: str, session: Session, explanations: Sequence[Explanation]
 ) -> dict[str, Any]:
     """The JSON document; a site that is not spatial counts, but is not in the map."""
+    manifest = session.manifest
     return {
         "schema_version": SCHEMA_VERSION,
         "model": model,
+        "device": session.device,
         "input": manifest.input,
         "output": manifest.output,
         "sites": [

@@ -15,17 +15,21 @@ from typing import TYPE_CHECKING, Any
 from fg_onnx._version import __version__
 
 if TYPE_CHECKING:
+    from fg_onnx.attribution import Attribution, DeviceAttribution
+    from fg_onnx.binding import DeviceArray
     from fg_onnx.errors import FgOnnxError
     from fg_onnx.instrumentation import Instrumented, instrument
     from fg_onnx.manifest import Manifest, Site
     from fg_onnx.pictures.images import find_images, prepare, read_image
     from fg_onnx.pictures.preprocess import Preprocessing, load_preprocessing
     from fg_onnx.regions import region_seed
-    from fg_onnx.session import Attribution, Session
+    from fg_onnx.session import Session
 
 # Imported when first asked for: `import fg_onnx` alone loads neither onnx nor OpenCV.
 _HOMES = {
-    "Attribution": "session",
+    "Attribution": "attribution",
+    "DeviceArray": "binding",
+    "DeviceAttribution": "attribution",
     "FgOnnxError": "errors",
     "Instrumented": "instrumentation",
     "Manifest": "manifest",
@@ -42,6 +46,8 @@ _HOMES = {
 
 __all__ = [
     "Attribution",
+    "DeviceArray",
+    "DeviceAttribution",
     "FgOnnxError",
     "Instrumented",
     "Manifest",

@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
 
 from fg_onnx.errors import ModelError, RuntimeMissingError, first_line
+
+Provider: TypeAlias = str | tuple[str, Mapping[str, str]]
+"""An execution provider by name, or with its options."""
 
 _PATIENCE = 120.0  # seconds for one image in the largest of models
 
@@ -33,17 +36,21 @@ def onnxruntime() -> Any:
 
 
 def open_session(
-    model: str | bytes, providers: Sequence[str] | None = None, options: Any = None
+    model: str | bytes, providers: Sequence[Provider] | None = None, options: Any = None
 ) -> Any:
     """An ``InferenceSession`` on a model's path or bytes (CPU where no providers are named).
 
+    It runs on the providers that were named, or not at all.
+
     Raises:
-        RuntimeMissingError: no runtime is installed, or it lacks a provider that was named.
+        RuntimeMissingError: no runtime is installed, or it lacks a provider that was named, or
+            that one does not come up.
         ModelError: the runtime does not take the model.
     """
     ort = onnxruntime()
     wanted = list(providers or ["CPUExecutionProvider"])
-    missing = [name for name in wanted if name not in ort.get_available_providers()]
+    names = [provider if isinstance(provider, str) else provider[0] for provider in wanted]
+    missing = [name for name in names if name not in ort.get_available_providers()]
     if missing:
         raise RuntimeMissingError(
             "no-provider",
@@ -54,13 +61,22 @@ def open_session(
         options = ort.SessionOptions()
         options.log_severity_level = 3
     try:
-        return ort.InferenceSession(model, options, providers=wanted)
+        # Left to itself it would print an error of a provider on stdout, and go on with the CPU.
+        session = ort.InferenceSession(model, options, providers=wanted, enable_fallback=0)
     except Exception as error:  # the runtime raises a class of its own for every status code
         raise ModelError(
             "runtime-refuses",
             f"ONNX Runtime does not load the model: {first_line(error)}",
             "a newer onnxruntime, or an export with an older opset, may help",
         ) from error
+    absent = [name for name in names if name not in session.get_providers()]
+    if absent:
+        raise RuntimeMissingError(
+            "no-device",
+            f"ONNX Runtime does not bring up {', '.join(absent)}",
+            "the lines that it wrote to stderr say why; look at what `nvidia-smi` lists",
+        )
+    return session
 
 
 def run_once(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:

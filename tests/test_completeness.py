@@ -15,8 +15,8 @@ from conftest import GIVEN, run
 from onnx import numpy_helper
 
 from fg_onnx import Session
+from fg_onnx.attribution import completeness_residual
 from fg_onnx.manifest import EMITS
-from fg_onnx.session import completeness_residual
 
 # The project's own bound. The residual is relative to the sum of magnitudes, so that it measures
 # rounding: measured 2e-8 to 3e-6 (vgg11_bn, whose first Linear adds 25088 products).

@@ -14,7 +14,7 @@ from onnx import TensorProto
 from precision import in_type
 
 from fg_onnx import Session, instrument
-from fg_onnx.session import TOLERANCES, completeness_residual
+from fg_onnx.attribution import TOLERANCES, completeness_residual
 
 FORMS = ("per tensor", "per channel")
 # Of completeness of an int8 model: the project's bound; measured 2e-8 to 2e-6.

@@ -12,10 +12,10 @@ from onnx.reference import ReferenceEvaluator
 from precision import in_type
 
 from fg_onnx import Session, instrument
+from fg_onnx.attribution import TOLERANCES, completeness_residual
 from fg_onnx.errors import ModelError
 from fg_onnx.fullgrad.psi import STYLES
 from fg_onnx.manifest import EMITS
-from fg_onnx.session import TOLERANCES, completeness_residual
 
 NAMES = {
     TensorProto.FLOAT16: "float16",

@@ -11,9 +11,9 @@ from onnxruntime.quantization import QuantFormat, QuantType
 from quantising import quantised, quantised_as_it_runs, surrogate
 
 from fg_onnx import instrument
+from fg_onnx.attribution import completeness_residual
 from fg_onnx.errors import UnsupportedModelError
 from fg_onnx.manifest import EMITS
-from fg_onnx.session import completeness_residual
 
 # The bound of the project. Measured 1e-8 to 4e-7: rounding is a site, and float32 does the sums.
 COMPLETE = 1e-5

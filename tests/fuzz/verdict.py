@@ -22,10 +22,10 @@ import onnx
 import onnxruntime as ort
 
 import fg_onnx
+from fg_onnx.attribution import completeness_residual
 from fg_onnx.cli import app
 from fg_onnx.errors import FgOnnxError
 from fg_onnx.manifest import CONTRIBUTIONS, EXPLAINED, INPUT_GRADIENT, SCORE, TARGET
-from fg_onnx.session import completeness_residual
 
 RIGHT, REFUSED, INCOMPARABLE, FINDING = "right", "refused", "incomparable", "finding"
 
