@@ -267,7 +267,7 @@ def _print(explanations: Sequence[Explanation], device: str, document: Path) -> 
                 f"    {faint(_files_text(found))}"
             )
     count = counted(len(explanations), "explanation")
-    say(f"{count} computed on {device}, listed in {printable(str(document))}")
+    say(f"{count} listed in {printable(str(document))}, computed on {device}")
 
 
 def _source_text(found: Explanation) -> str:

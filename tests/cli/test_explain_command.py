@@ -49,9 +49,11 @@ BAG, BOOT = FASHION / "bag_18.png", FASHION / "ankle-boot_0.png"
 
 def test_the_document(tmp_path, vgg, explained):
     document = explained(vgg, BAG, BOOT)
-    assert list(document) == ["schema_version", "model", "input", "output", "sites", "explanations"]
+    keys = ["schema_version", "model", "device", "input", "output", "sites", "explanations"]
+    assert list(document) == keys
     assert document["schema_version"] == 1
     assert document["model"] == str(vgg)
+    assert document["device"] == Session(vgg).device
     assert (document["input"], document["output"]) == ("image", "logits")
     assert [site["spatial"] for site in document["sites"]] == [True] * 8 + [False]
     assert [e["label"] for e in document["explanations"]] == ["Bag", "Ankle boot"]
@@ -376,3 +378,14 @@ def test_the_source_images_are_untouched(tmp_path, vgg):
     assert fg("explain", vgg, tmp_path / "photos", "-o", tmp_path / "photos").code == 0
     after = {p.name: p.read_bytes() for p in (tmp_path / "photos").iterdir()}
     assert {name: after[name] for name in before} == before
+
+
+def test_the_device_is_asked_for_and_said(vgg, explained):
+    assert explained(vgg, BAG, "--device", "cpu")["device"] == "cpu"
+    found = fg("explain", vgg, BAG, "--device", "cuda:99")
+    assert found.code == 2
+    assert "`cuda:99`" in found.err
+    assert "hint: " in found.err
+    found = fg("explain", "no.onnx", BAG, "--device", "gpu")  # before anything is read
+    assert found.code == 2
+    assert "`gpu` is no device" in found.err
