@@ -14,12 +14,13 @@ import importlib
 import io
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import onnx
 
-from fg_onnx.errors import FgOnnxError, InputError, RuntimeMissingError
+from fg_onnx.errors import FgOnnxError, InputError, ModelError, RuntimeMissingError
 from fg_onnx.runtime import Provider, onnxruntime, open_session
 
 AUTO = "auto"
@@ -113,6 +114,28 @@ def open_on(spec: str, model: str | bytes, options: Any = None, *, tf32: bool = 
     return open_session(model, device.providers(tf32=tf32), options)
 
 
+def open_with(providers: Sequence[Provider], model: str | bytes, options: Any = None) -> Any:
+    """An ``InferenceSession`` on execution providers, all of which come up.
+
+    Raises:
+        RuntimeMissingError: no runtime is installed, or it lacks a provider.
+        ModelError: the runtime does not take the model.
+    """
+    try:
+        return open_session(model, providers, options)
+    except ModelError:
+        try:
+            open_session(_probe(), providers)
+        except ModelError as error:
+            names = [found if isinstance(found, str) else found[0] for found in providers]
+            raise RuntimeMissingError(
+                "no-device",
+                f"ONNX Runtime does not bring up {', '.join(names)}: {error.message}",
+                "install what the provider needs, or leave it out",
+            ) from error
+        raise
+
+
 def device_of(session: Any) -> Device:
     """What a session runs on: its first provider."""
     provider = session.get_providers()[0]
@@ -182,10 +205,14 @@ def _fault(device: Device) -> str | None:
     with contextlib.redirect_stdout(printed):  # where the runtime says what it cannot load
         _preload(device)
         try:
-            open_session(onnx.parser.parse_model(_PROBE).SerializeToString(), device.providers())
+            open_session(_probe(), device.providers())
         except FgOnnxError as error:
             return next(iter(printed.getvalue().splitlines()), error.message)
     return None
+
+
+def _probe() -> bytes:
+    return onnx.parser.parse_model(_PROBE).SerializeToString()
 
 
 def _preload(device: Device) -> None:

@@ -21,14 +21,14 @@ from fg_onnx.attribution import (
     device_attribution,
 )
 from fg_onnx.binding import DeviceArray
-from fg_onnx.devices import AUTO, device_of, open_on
+from fg_onnx.devices import AUTO, device_of, open_on, open_with
 from fg_onnx.errors import FgOnnxError, InputError, UnsupportedModelError, first_line
 from fg_onnx.feeds import Fed, Inputs
 from fg_onnx.files import existing
 from fg_onnx.forward import forward_part
 from fg_onnx.instrumentation import Instrumented
 from fg_onnx.manifest import Manifest
-from fg_onnx.runtime import Provider, onnxruntime, open_session
+from fg_onnx.runtime import Provider, onnxruntime
 
 Array = npt.NDArray[Any]
 
@@ -92,7 +92,7 @@ class Session:
         self._open = (
             partial(open_on, device, options=options, tf32=tf32)
             if providers is None
-            else partial(open_session, providers=providers, options=options)
+            else partial(open_with, providers, options=options)
         )
         self._session = self._open(source)
         self._device = device_of(self._session)
