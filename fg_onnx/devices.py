@@ -212,7 +212,7 @@ def _fault(device: Device) -> str | None:
 
 
 def _probe() -> bytes:
-    return onnx.parser.parse_model(_PROBE).SerializeToString()
+    return bytes(onnx.parser.parse_model(_PROBE).SerializeToString())
 
 
 def _preload(device: Device) -> None:

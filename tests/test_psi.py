@@ -437,9 +437,7 @@ def exported(request, tmp_path_factory):
     torch = pytest.importorskip("torch")
     pytest.importorskip("onnxscript")
     torch.set_num_threads(2)
-    import reference_fullgrad
-
-    from sample_models import exports
+    from sample_models import exports, reference_fullgrad
 
     name, _, unfolded = request.param.partition("-")
     path = tmp_path_factory.mktemp("psi") / f"{name}.onnx"
@@ -465,9 +463,10 @@ def against_torch(path, module, images, style):
     sides, torch in float32 and in float64 among them (1e-3 of the map's range for one unit), so
     the model also says which side it took. See `regions`.
     """
-    import reference_fullgrad
     import regions
     import torch
+
+    from sample_models import reference_fullgrad
 
     session, kinks = with_kinks(path, style)
     attribution = session.explain(images)
@@ -495,7 +494,7 @@ def compared(exported):
 @pytest.mark.torch
 def test_reference_is_the_authors_algorithm(compared):
     """Measured, as a share of the range: 5e-7."""
-    import reference_fullgrad
+    from sample_models import reference_fullgrad
 
     attribution, full = compared
     expected = reference_fullgrad.fullgrad_map(full).numpy()
@@ -507,7 +506,7 @@ def test_reference_is_the_authors_algorithm(compared):
 @pytest.mark.torch
 def test_reference_of_a_single_image(exported):
     path, module, images = exported
-    import reference_fullgrad
+    from sample_models import reference_fullgrad
 
     attribution, full = against_torch(path, module, images[1:], "reference")
     assert gap(attribution.saliency, reference_fullgrad.fullgrad_map(full).numpy()) <= BOUND
@@ -532,9 +531,7 @@ def test_styles_of_exported_nets(exported, compared, style):
 def test_styles_of_fashion_vgg_as_torch_has_it(style):
     """The committed model, BatchNorm unfolded, against its torch twin with the same weights."""
     torch = pytest.importorskip("torch")
-    import reference_fullgrad
-
-    from sample_models import fashion_vgg
+    from sample_models import fashion_vgg, reference_fullgrad
 
     weights = {
         weight.name: torch.from_numpy(onnx.numpy_helper.to_array(weight).copy())

@@ -60,7 +60,7 @@ def full_gradients(module: nn.Module, images: Tensor) -> FullGradients:
 
 
 def _recorder(calls):
-    def hook(layer, inputs, output):
+    def hook(layer, _inputs, output):
         calls.append((output, bias_of(layer).detach()))
         # The layers that follow get a copy, so that an in-place ReLU leaves this tensor alone.
         return output.clone()
