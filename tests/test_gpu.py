@@ -29,19 +29,16 @@ IMAGES = noise(SAMPLES["residual"].model)["x"]
 SAME, SAME_MAP = 1e-4, 1e-3
 
 
-def _why_not():
+pytestmark = pytest.mark.gpu
+
+
+@pytest.fixture(autouse=True, scope="module")
+def cuda():
+    """Skips where CUDA does not come up, saying why."""
     try:
         require_device(Device("cuda"))
     except FgOnnxError as error:
-        return error.message
-    return ""
-
-
-WHY_NOT = _why_not()
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(bool(WHY_NOT), reason=f"no CUDA device: {WHY_NOT}"),
-]
+        pytest.skip(f"no CUDA device: {error.message}")
 
 
 @pytest.fixture(scope="module")
