@@ -10,7 +10,7 @@ import pytest
 from conftest import SAMPLES, noise
 from graphs import HEAD, build, draw
 
-from fg_onnx import DeviceArray, Session, binding, instrument
+from fg_onnx import DeviceArray, Session, binding, feeds, instrument
 from fg_onnx.devices import HOST
 from fg_onnx.errors import InputError
 from fg_onnx.manifest import EMITS
@@ -50,12 +50,12 @@ def everything_of(found):
 
 def test_on_the_device_is_the_same_to_the_bit(sample):
     session = Session(sample.instrument(emit=EMITS), device="cpu", threads=1)
-    feeds = dict(sample.feeds)
-    images = feeds.pop(sample.image)
+    given = dict(sample.feeds)
+    images = given.pop(sample.image)
     if session.input_shape[0] == 1:
         images = images[:1]
-    wanted = session.explain(images, 0, feeds=feeds)
-    found = session.explain_on_device(images, 0, feeds=feeds)
+    wanted = session.explain(images, 0, feeds=given)
+    found = session.explain_on_device(images, 0, feeds=given)
     for name in ("scores", "targets", "contributions", "residual"):
         np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
     expected = everything_of(wanted)
@@ -185,9 +185,9 @@ def test_a_run_reads_bound_memory_where_it_lies(plain):
 def test_a_default_of_the_model_is_bound_by_name(plain):
     """`fg_target` and `fg_bias/*` are initializers that may be overridden."""
     found, _, _ = plain
-    feeds = {"x": IMAGES, "fg_target": np.array([4]), "fg_bias/logits": np.zeros(5, np.float32)}
-    by_binding = binding.run(found, feeds, SMALL)
-    for value, expected in zip(by_binding, found.run(SMALL, feeds), strict=True):
+    given = {"x": IMAGES, "fg_target": np.array([4]), "fg_bias/logits": np.zeros(5, np.float32)}
+    by_binding = binding.run(found, given, SMALL)
+    for value, expected in zip(by_binding, found.run(SMALL, given), strict=True):
         np.testing.assert_array_equal(value, expected)
 
 
@@ -197,6 +197,62 @@ def test_an_array_with_gaps_is_fed_as_it_reads(session):
     for gaps in (wide[..., ::2], np.asfortranarray(IMAGES)):
         np.testing.assert_array_equal(session.explain_on_device(gaps).contributions, wanted)
         np.testing.assert_array_equal(session.explain(session.put(gaps)).contributions, wanted)
+
+
+@pytest.fixture
+def as_if_on_a_gpu(monkeypatch):
+    """Whatever is given is bound where it lies, as an array in a GPU's memory is."""
+
+    def bound(name, given, memory):
+        return binding.imported(name, np.asarray(given))
+
+    monkeypatch.setattr(feeds, "taken", bound)
+
+
+@pytest.mark.usefixtures("as_if_on_a_gpu")
+@pytest.mark.parametrize("name", ["residual", "two_inputs", "fixed_batch", "nhwc", "fashion_vgg"])
+def test_arrays_of_a_device_through_the_front_door(name):
+    sample = SAMPLES[name]
+    model = sample.instrument(emit=EMITS)
+    given = dict(sample.feeds)
+    images = given.pop(sample.image)
+    session = Session(model, device="cpu", threads=1)
+    alone = session.input_shape[0] == 1
+    images = IMAGES if alone else images
+    found = session.explain(images, 1, feeds=given)
+    proto = open_session(model.model.SerializeToString())
+    rows = np.split(images, len(images)) if alone else [images]
+    runs = [
+        proto.run(
+            ["fg_contributions", "fg_saliency"],
+            {sample.image: r, **given, "fg_target": np.array([1])},
+        )
+        for r in rows
+    ]
+    contributions, saliency = (np.concatenate(column) for column in zip(*runs, strict=True))
+    np.testing.assert_allclose(found.contributions, contributions, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found.saliency, saliency[:, 0], rtol=0, atol=1e-4 * saliency.max())
+    ranked = session.scores(images, given)
+    assert ranked.argmax(1).tolist() == session.explain(images, feeds=given).targets.tolist()
+    if not alone:
+        there = session.explain_on_device(images, 1, feeds=given)
+        np.testing.assert_array_equal(there.contributions, found.contributions)
+
+
+@pytest.mark.usefixtures("as_if_on_a_gpu")
+def test_arrays_of_a_device_are_neither_converted_nor_repeated():
+    session = Session(SAMPLES["bn_unfolded"].instrument(seed=True), device="cpu", threads=1)
+    seed = np.eye(5, dtype=np.float32)[:3]
+    assert np.all(session.explain(IMAGES, seed=seed).residual <= session.tolerance)
+    with pytest.raises(InputError, match=r"`fg_seed` of shape \[1, 5\]") as caught:
+        session.explain(IMAGES, seed=seed[:1])
+    assert caught.value.hint == "give one row for each"
+    with pytest.raises(InputError, match=r"fed tensor\(float\), not tensor\(double\)"):
+        session.explain(IMAGES, seed=seed.astype(np.float64))
+    with pytest.raises(InputError, match=r"`x` is to be fed .*, not tensor\(float16\)"):
+        session.explain(IMAGES.astype(np.float16), seed=seed)
+    with pytest.raises(InputError, match=r"takes `x` of shape .* not \[3, 3, 16, 15\]"):
+        session.explain(np.ascontiguousarray(IMAGES[..., 1:]), seed=seed)
 
 
 class Elsewhere:
