@@ -1,6 +1,7 @@
 # make demo   explain real photographs with the real SqueezeNet 1.1
 # make test   install what the tests need and run them all
 # make fast   the tests that need neither torch nor a download
+# make engine install onnxruntime-training, for the other engine of gradients
 # make lint   ruff and mypy
 # make corpus instrument and check 45 architectures, and write docs/corpus.md; hours
 # make bench  what a map costs in forward passes
@@ -45,14 +46,19 @@ demo: $(VENV)/.demo
 	$(BIN)/fg-onnx explain $(DEMO)/squeezenet1.1.fg.onnx $(DEMO)/photos \
 		-o $(DEMO)/explanations --layers
 
-test: $(VENV)/.test
+# onnxruntime-training goes into an environment of its own, in the cache.
+.PHONY: engine
+engine: $(VENV)/.base
+	$(BIN)/fg-onnx engine status > /dev/null 2>&1 || $(BIN)/fg-onnx engine install
+
+test: $(VENV)/.test engine
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest $(WORKERS)
 
 fast: $(VENV)/.test
-	$(BIN)/python -m pytest $(WORKERS) -m 'not torch and not network'
+	$(BIN)/python -m pytest $(WORKERS) -m 'not torch and not network and not engine'
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

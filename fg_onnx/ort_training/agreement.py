@@ -90,7 +90,7 @@ def compare_engines(
     """
     named: dict[str, Any] = {"input": input, "output": output}
     ours, theirs = (
-        Session(instrument(source, gradients=engine, seed=True, emit=_EMIT, **named))
+        Session(instrument(source, gradients=engine, seed=True, emit=_EMIT, **named), device="cpu")
         for engine in ("standard", "ort-training")
     )
     draws = np.random.default_rng(random_seed)
