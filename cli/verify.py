@@ -19,7 +19,7 @@ from .options import InputOption, JsonOption, ModelArgument, OutputOption
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fg_onnx.ort_training.agreement import Agreement, Difference
+    from fg_onnx.verification.engines import Agreement, Difference
 
 _MOST_SHOWN = 10
 
@@ -59,7 +59,7 @@ def verify(
         raise InputError(
             "nothing-to-verify", "there is nothing to verify", "give --engines (see --help)"
         )
-    from fg_onnx.ort_training.agreement import compare_engines
+    from fg_onnx.verification.engines import compare_engines
 
     from .given import read_array
 

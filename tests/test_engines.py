@@ -10,8 +10,8 @@ from conftest import FASHION, SAMPLES, engine_is_ready, run
 from fg_onnx import Session, instrument
 from fg_onnx.errors import InputError, UnsupportedModelError
 from fg_onnx.manifest import EMITS
-from fg_onnx.ort_training import agreement
-from fg_onnx.ort_training.agreement import AGREEMENT, compare_engines
+from fg_onnx.verification import engines as comparing
+from fg_onnx.verification.engines import AGREEMENT, compare_engines
 
 pytestmark = pytest.mark.engine
 
@@ -140,14 +140,14 @@ def test_exported_nets(net):
 
 def test_a_wrong_engine_is_found_out(monkeypatch):
     """The kernels share no rule with the standard engine."""
-    real = agreement.both_cotangents
+    real = comparing.both_cotangents
 
     def bent(question):
         ours, theirs = real(question)
         name = sorted(theirs)[3]
         return ours, {**theirs, name: theirs[name] * np.float32(1.001)}
 
-    monkeypatch.setattr(agreement, "both_cotangents", bent)
+    monkeypatch.setattr(comparing, "both_cotangents", bent)
     found = compare_engines(FASHION)
     (wrong,) = (each for each in found.differences if not each.holds())
     assert wrong.against == "kernels"
@@ -155,4 +155,4 @@ def test_a_wrong_engine_is_found_out(monkeypatch):
 
 
 def test_not_a_number_does_not_hold():
-    assert not agreement.Difference("kernels", "cotangent", "x", 1.0, float("nan")).holds()
+    assert not comparing.Difference("kernels", "cotangent", "x", 1.0, float("nan")).holds()

@@ -12,9 +12,9 @@ import numpy.typing as npt
 from fg_onnx.errors import EngineError, InputError
 from fg_onnx.instrumentation import instrument
 from fg_onnx.manifest import Dim, Emit
-from fg_onnx.ort_training.witness import Question, both_cotangents
 from fg_onnx.session import Session
 from fg_onnx.source.model import ModelSource
+from fg_onnx.verification.kernels import Question, both_cotangents
 
 Array = npt.NDArray[Any]
 Against = Literal["ort-training", "kernels"]

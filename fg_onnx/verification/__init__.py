@@ -1,0 +1,1 @@
+"""Hold what a model says of itself against witnesses that do not share its making."""
