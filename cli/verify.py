@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fg_onnx.errors import InputError
+from fg_onnx.errors import EngineError, InputError
 
 from .console import CHECK_FAILED, counted, note, say, say_json, table
 from .options import InputOption, JsonOption, ModelArgument, OutputOption
@@ -42,6 +42,14 @@ def verify(
             help="A .npy array of preprocessed images. Default: normal noise.",
         ),
     ] = None,
+    feed: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FILE",
+            show_default=False,
+            help="A further input, a .npy array; may be repeated.",
+        ),
+    ] = None,
     input_: InputOption = None,
     output: OutputOption = None,
     tolerance: Annotated[
@@ -50,10 +58,11 @@ def verify(
     ] = 1e-5,
     json_: JsonOption = False,
 ) -> None:
-    """Check the gradients of MODEL, a source model. Exit code 1 if any check does not hold.
+    """Check the gradients of MODEL, a source model.
 
     What is explained is a random linear functional of the explained tensor, so that all of it
-    takes part.
+    takes part. Exit code 1 if any check does not hold; 2 if none was independent, since the
+    kernels of onnxruntime-training are no witness for a node of MODEL.
     """
     if not engines:
         raise InputError(
@@ -61,11 +70,12 @@ def verify(
         )
     from fg_onnx.verification.engines import compare_engines
 
-    from .given import read_array
+    from .given import parse_feeds, read_array
 
     found = compare_engines(
         str(model),
         None if array is None else read_array(array),
+        feeds={name: read_array(path) for name, path in parse_feeds(feed or ()).items()},
         input=input_,
         output=output,
     )
@@ -76,6 +86,12 @@ def verify(
         _print(found, failed, tolerance)
     if failed:
         raise typer.Exit(CHECK_FAILED)
+    if found.unwitnessed:
+        raise EngineError(
+            "no-witness",
+            f"no independent witness was heard: {found.unwitnessed}",
+            "see docs/engines.md; name an --output before that node",
+        )
 
 
 def _document(model: Path, found: Agreement, tolerance: float) -> dict[str, object]:
@@ -83,8 +99,8 @@ def _document(model: Path, found: Agreement, tolerance: float) -> dict[str, obje
         "schema_version": 1,
         "model": str(model),
         "tolerance": tolerance,
-        "holds": all(difference.holds(tolerance) for difference in found.differences),
-        "kernels_trouble": found.kernels_trouble or None,
+        "holds": _verdict(found, tolerance),
+        "unwitnessed": found.unwitnessed or None,
         "differences": [
             {
                 "against": difference.against,
@@ -99,6 +115,13 @@ def _document(model: Path, found: Agreement, tolerance: float) -> dict[str, obje
     }
 
 
+def _verdict(found: Agreement, tolerance: float) -> bool | None:
+    """None where all that was compared agrees, and nothing of it is independent."""
+    if not all(difference.holds(tolerance) for difference in found.differences):
+        return False
+    return None if found.unwitnessed else True
+
+
 def _print(found: Agreement, failed: Sequence[Difference], tolerance: float) -> None:
     groups: dict[tuple[str, str], list[Difference]] = {}
     for difference in found.differences:
@@ -108,8 +131,6 @@ def _print(found: Agreement, failed: Sequence[Difference], tolerance: float) -> 
         worst = max(group, key=_order)
         rows.append([against, quantity, str(len(group)), f"{worst.difference:.1e}", worst.name])
     table(["standard against", "quantity", "count", "largest difference", "at"], rows)
-    if found.kernels_trouble:
-        note(f"the kernels of onnxruntime-training were not asked: {found.kernels_trouble}")
     for difference in failed[:_MOST_SHOWN]:
         note(
             f"does not hold: {difference.quantity} `{difference.name}` against "
@@ -117,7 +138,7 @@ def _print(found: Agreement, failed: Sequence[Difference], tolerance: float) -> 
         )
     if len(failed) > _MOST_SHOWN:
         note(f"and {len(failed) - _MOST_SHOWN} more")
-    if not failed:
+    if not failed and not found.unwitnessed:
         say(f"{counted(len(found.differences), 'tensor')} agree to {tolerance:g}")
 
 

@@ -96,7 +96,7 @@ def both_engines(cases: list[tuple[Case, str, str]]) -> list[Pulled]:
             drafts.append((pulled, _Draft(case, x, y)))
         except UnsupportedModelError as error:
             pulled.refusal = error.reason
-    built = build_all([(draft.prepared, draft.y.name) for _, draft in drafts])
+    built = build_all([draft.prepared for _, draft in drafts])
     for (pulled, draft), graph in zip(drafts, built, strict=True):
         if isinstance(graph, UnsupportedModelError):
             pulled.refusal = f"after the fact: {graph.reason}"
@@ -128,9 +128,8 @@ class _Draft:
         """The model with its gradient by either engine."""
         ct = gs.Variable("ct", self.y.dtype, self.y.shape)
         self.graph.inputs.append(ct)
-        known = {**self.graph.tensors(), self.y.name + GRADIENT: ct}
-        known.update({name: known[tensor] for name, tensor in self.prepared.aliases.items()})
-        theirs = lower(self.op, built, known, self.nodes, [self.x.name])[self.x.name]
+        grads = lower(self.op, built, self.prepared, self.nodes, ct)
+        theirs = grads[self.prepared.named[self.x.name]]
         ours = append_adjoint(self.op, self.primals, self.x, self.y, ct).input_gradient
         assert ours is not None
         count = len(self.graph.outputs)

@@ -52,7 +52,7 @@ def require_accepted(nodes: Sequence[Primal], opset: int) -> None:
 def reason_against(p: Primal, opset: int) -> str | None:
     """Why a node is not handed over, None where it is."""
     if p.op_type not in _ACCEPTED:
-        return "onnxruntime-training has no gradient of it"
+        return _FAILING.get(p.op_type, "onnxruntime-training has no gradient of it")
     for tensor in (*p.inputs, *p.outputs):
         if tensor is not None and tensor.dtype in _OTHER_FLOATS:
             return f"onnxruntime-training takes float32 alone, and `{tensor.name}` is not"
@@ -129,8 +129,11 @@ def _constant_pad(p: Primal) -> str | None:
 def _power(p: Primal) -> str | None:
     if p.wants(1):
         return "onnxruntime-training has no gradient by the exponent"
-    if p.operand(1).dtype != np.float32:
+    exponent = p.operand(1)
+    if exponent.dtype != np.float32:
         return "onnxruntime-training takes float32 exponents alone"
+    if not isinstance(exponent, gs.Constant) or not np.all(exponent.values):
+        return "of x^0 at 0 onnxruntime-training makes a gradient that is no number"
     return _same_shapes(p, [0])
 
 
@@ -156,6 +159,13 @@ def _kept_reduction(p: Primal) -> str | None:
     return _reduction(p)
 
 
+def _distinct(p: Primal) -> str | None:
+    names = [u.name for u, active in zip(p.inputs, p.active, strict=True) if active and u]
+    if len(set(names)) < len(names):
+        return "onnxruntime-training fails on an operand that is given twice"
+    return None
+
+
 def _plain_scatter(p: Primal) -> str | None:
     reduction = p.attrs.get("reduction", "none")
     if reduction != "none" and (reduction != "add" or p.wants(0)):
@@ -173,7 +183,7 @@ _ACCEPTED: Mapping[str, Check] = {
         (
             "Abs", "Add", "Cast", "Clip", "Concat", "Cos", "Div", "Dropout", "Erf", "Exp",
             "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "GlobalAveragePool",
-            "Identity", "LeakyRelu", "Log", "LogSoftmax", "Max", "Min", "Mul", "Neg",
+            "Identity", "LeakyRelu", "Log", "LogSoftmax", "Mul", "Neg",
             "Reciprocal", "Relu", "Reshape", "Resize", "Sigmoid", "Sin", "Slice", "Softmax",
             "Split", "Sqrt", "Squeeze", "Sub", "Tanh", "Tile", "TopK", "Transpose", "Trilu",
             "Unsqueeze",
@@ -187,7 +197,9 @@ _ACCEPTED: Mapping[str, Check] = {
     "Gelu": _exact_gelu,
     "Gemm": _gemm,
     "MatMul": _matrices,
+    "Max": _distinct,
     "MaxPool": _known_sizes,
+    "Min": _distinct,
     "Pad": _constant_pad,
     "Pow": _power,
     "ReduceL2": _kept_reduction,
@@ -198,6 +210,11 @@ _ACCEPTED: Mapping[str, Check] = {
     "ScatterND": _plain_scatter,
     "Where": _where,
 }  # fmt: skip
+
+
+_FAILING = {
+    "LayerNormalization": "onnxruntime-training fails on it where not all three results are named",
+}
 
 
 def accepted_operators() -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from fg_onnx.graph.emit import Emitter
 from fg_onnx.graph.primal import Primal, active_tensors, primal
 from fg_onnx.ort_training import environment
 from fg_onnx.ort_training.accepted import HINT, require_accepted
-from fg_onnx.ort_training.lowering import GRADIENT, lower
+from fg_onnx.ort_training.lowering import lower
 from fg_onnx.ort_training.prepared import Prepared, prepare
 from fg_onnx.vjps import zeros
 
@@ -31,19 +31,20 @@ def append_adjoint(
         EngineError: the engine is not installed, or it fails, crashes or hangs.
     """
     nodes, prepared = prepared_steps(op, primals, x, y)
-    built = build(prepared, y.name)
-    known = {**op.graph.tensors(), y.name + GRADIENT: ct_y}
-    known.update({name: known[tensor] for name, tensor in prepared.aliases.items()})
-    grads = lower(op, built, known, nodes, prepared.asked)
-    grads[y.name] = ct_y
+    grads = lower(op, build(prepared), prepared, nodes, ct_y)
+
+    def gradient(tensor: gs.Tensor | None) -> gs.Tensor | None:
+        name = None if tensor is None else prepared.named.get(tensor.name)
+        return None if name is None else grads.get(name)
+
     pullbacks = {}
     for p in primals:
-        cts = tuple(None if t is None else grads.get(t.name) for t in p.outputs)
+        cts = tuple(gradient(t) for t in p.outputs)
         if any(ct is not None for ct in cts):
             own = prepared.operands.get(p.y.name, (None,) * len(p.inputs))
             passed = tuple(None if name is None else grads.get(name) for name in own)
             pullbacks[p.y.name] = Pullback(p, cts, passed)
-    return Adjoint(pullbacks, grads.get(x.name))
+    return Adjoint(pullbacks, gradient(x))
 
 
 def prepared_steps(
@@ -60,32 +61,29 @@ def prepared_steps(
     return nodes, prepare(op, primals, nodes, x, y, active)
 
 
-def build(prepared: Prepared, y: str) -> onnx.ModelProto:
+def build(prepared: Prepared) -> onnx.ModelProto:
     """The forward and the gradient graph, derived in a process of its own.
 
     Raises:
         EngineError: the engine is not installed, or it crashes or hangs.
         UnsupportedModelError: the builder does not take the model.
     """
-    (found,) = build_all([(prepared, y)])
+    (found,) = build_all([prepared])
     if isinstance(found, UnsupportedModelError):
         raise found
     return found
 
 
-def build_all(
-    wanted: Sequence[tuple[Prepared, str]],
-) -> list[onnx.ModelProto | UnsupportedModelError]:
+def build_all(wanted: Sequence[Prepared]) -> list[onnx.ModelProto | UnsupportedModelError]:
     """The same of several graphs in one process, which does not stop at one that it refuses."""
     with tempfile.TemporaryDirectory(prefix="fg-onnx-") as name:
         jobs: list[dict[str, Any]] = []
-        for index, (prepared, y) in enumerate(wanted):
+        for index, prepared in enumerate(wanted):
             model = Path(name) / f"{index}.onnx"
             model.write_bytes(prepared.proto.SerializeToString())
             out = str(Path(name) / f"{index}.out.onnx")
-            jobs.append(
-                {"do": "build", "model": str(model), "out": out, "y": y, "xs": prepared.asked}
-            )
+            about = {"y": prepared.y, "xs": prepared.asked}
+            jobs.append({"do": "build", "model": str(model), "out": out, **about})
         troubles = environment.work(jobs)
         return [
             onnx.load_from_string(Path(job["out"]).read_bytes())

@@ -21,6 +21,7 @@ from fg_onnx.errors import UnsupportedModelError
 from fg_onnx.graph.emit import Emitter
 from fg_onnx.graph.primal import Primal
 from fg_onnx.ort_training.accepted import HINT
+from fg_onnx.ort_training.prepared import Prepared
 from fg_onnx.source.order import in_order
 from fg_onnx.vjps.table import RULES
 
@@ -36,15 +37,18 @@ class _Lowering:
         op: writes into the working graph.
         values: the tensors of the working graph by the names that the builder has for them.
         made_by: forward nodes by the names of their results.
+        results: the first result of a node by the node's name.
     """
 
     op: Emitter
     values: dict[str, gs.Tensor]
     made_by: Mapping[str, Primal]
+    results: Mapping[str, str]
 
     def pulled_back(self, node: onnx.NodeProto) -> tuple[Primal, str] | None:
         """The forward node that a gradient node belongs to, and the gradient it starts from."""
-        for name in node.input:
+        own = self.results.get(node.name.rpartition("_Grad/")[0], "") + GRADIENT
+        for name in (*node.input, own):
             p = self.made_by.get(name.removesuffix(GRADIENT))
             if name.endswith(GRADIENT) and p is not None:
                 return p, name
@@ -62,8 +66,9 @@ class _Lowering:
         if found is None:
             raise _no_form(node)
         p, ct = found
+        made = self.values[ct.removesuffix(GRADIENT)]
         cts = [
-            self.value(node, ct) if t is not None and ct == t.name + GRADIENT else None
+            self.value(node, ct) if t is not None and t.name == made.name else None
             for t in p.outputs
         ]
         rule = RULES[p.op_type]
@@ -77,29 +82,39 @@ class _Lowering:
 def lower(
     op: Emitter,
     built: onnx.ModelProto,
-    known: Mapping[str, gs.Tensor],
+    prepared: Prepared,
     nodes: Sequence[Primal],
-    wanted: Sequence[str],
+    ct_y: gs.Tensor,
 ) -> dict[str, gs.Tensor]:
-    """Write the gradients that are wanted into the graph; tensor name -> its gradient.
+    """Write the gradients that were asked for into the graph: the builder's name -> gradient.
 
     Args:
         op: writes into the working graph.
         built: the forward and the gradient graph, as onnxruntime-training built them.
-        known: the tensors of the working graph, and the gradient to start from, by the names that
-            ``built`` has for them.
+        prepared: what it was given.
         nodes: the active forward nodes, each by itself.
-        wanted: tensors by whose names ``built`` names gradients; those without one are left out.
+        ct_y: the cotangent of the explained tensor.
 
     Raises:
         UnsupportedModelError: an operator of training alone has no form in standard operators.
     """
-    made_by = {t.name: p for p in nodes for t in p.outputs if t is not None}
-    work = _Lowering(op, dict(known), made_by)
-    for tensor in built.graph.initializer:
-        if tensor.name not in work.values:
-            work.values[tensor.name] = op.constant(numpy_helper.to_array(tensor))
-    for node in _needed(work, in_order(built).graph.node, [name + GRADIENT for name in wanted]):
+    tensors = op.graph.tensors()
+    values = {name: tensors[tensor] for name, tensor in prepared.tensors.items()}
+    values[prepared.y + GRADIENT] = ct_y
+    made_by = {
+        prepared.named[t.name]: p
+        for p in nodes
+        for t in p.outputs
+        if t is not None and t.name in prepared.named
+    }
+    results = {node.name: next(filter(None, node.output)) for node in built.graph.node}
+    work = _Lowering(op, values, made_by, results)
+    held = {tensor.name: numpy_helper.to_array(tensor) for tensor in built.graph.initializer}
+    for name, array in {**held, **prepared.weights}.items():
+        if name not in work.values:
+            work.values[name] = op.constant(array)
+    wanted = [name + GRADIENT for name in prepared.asked]
+    for node in _needed(work, in_order(built).graph.node, wanted):
         if _takes_form(work, node):
             work.form_of_rule(node)
         elif node.op_type in _COPIED and node.domain in _OWN:
@@ -108,7 +123,8 @@ def lower(
             _copy(work, node)
         else:
             raise _no_form(node)
-    return {name: work.values[name + GRADIENT] for name in wanted if name + GRADIENT in work.values}
+    found = {name: work.values.get(name + GRADIENT) for name in (*prepared.asked, prepared.y)}
+    return {name: tensor for name, tensor in found.items() if tensor is not None}
 
 
 def _needed(
@@ -126,11 +142,25 @@ def _needed(
 
 
 def _takes_form(work: _Lowering, node: onnx.NodeProto) -> bool:
-    """Whether a node is an operator of training alone, or the Split that undoes a Concat."""
-    if node.op_type == "Split":
-        found = work.pulled_back(node)
-        return found is not None and found[0].op_type == "Concat"
-    return node.op_type.rstrip("_13").endswith("Grad")
+    """Whether a node's results are what the rule of its forward node yields.
+
+    So it is of operators of training alone, and of the last node of some gradients in standard
+    operators: of Concat (its Split has several results), of Clip (slope 1 at its bounds, where
+    PyTorch's is 0), of Abs (by Sign) and of means (by Size, which leaves the device).
+    """
+    if node.op_type.removesuffix("_13").endswith("Grad"):
+        return True
+    found = work.pulled_back(node)
+    return found is not None and (node.op_type, found[0].op_type) in _BY_RULE
+
+
+_BY_RULE = {
+    ("Expand", "GlobalAveragePool"),
+    ("Expand", "ReduceMean"),
+    ("Mul", "Abs"),
+    ("Mul", "Clip"),
+    ("Split", "Concat"),
+}
 
 
 def _no_form(node: onnx.NodeProto) -> UnsupportedModelError:
@@ -189,7 +219,7 @@ def _equal(work: _Lowering, node: onnx.NodeProto) -> gs.Tensor:
 
 
 def _scale(work: _Lowering, node: onnx.NodeProto) -> gs.Tensor:
-    """https://github.com/microsoft/onnxruntime: com.microsoft.Scale of training."""
+    """A tensor times a scalar, or divided by it (com.microsoft.Scale of onnxruntime-training)."""
     op, (values, factor) = work.op, (work.value(node, name) for name in node.input)
     factor = op.cast(factor, values.dtype)
     if _attributes(node).get("scale_down", 0):

@@ -28,21 +28,25 @@ from fg_onnx.vjps.windows import window
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """What is given to the builder.
+    """What is given to the builder, in names of its own: no ``x_grad`` of a model's is in its way.
 
     Attributes:
         proto: the model; its one output is the explained tensor.
-        weights: those that were left out of it, by name; there they are inputs.
+        y: the explained tensor.
+        weights: those that were left out of the model; there they are inputs.
         asked: the tensors by which it shall differentiate.
-        aliases: names that stand for a tensor of the graph.
+        tensors: which tensor of the graph a name stands for; operands of their own included.
+        named: the name that stands for a tensor of the graph.
         operands: step's first result -> for each operand the name whose gradient is what the step
             passes to it, None where it passes nothing; for steps of implicit offset alone.
     """
 
     proto: onnx.ModelProto
+    y: str
     weights: Mapping[str, np.ndarray]
     asked: tuple[str, ...]
-    aliases: Mapping[str, str]
+    tensors: Mapping[str, str]
+    named: Mapping[str, str]
     operands: Mapping[str, tuple[str | None, ...]]
 
 
@@ -79,7 +83,51 @@ def prepare(
     asked = dict.fromkeys([x.name, *results, *own])
     asked.pop(y.name, None)
     model, weights = draft.to_model(proto, op.opset, y.name)
-    return Prepared(model, weights, tuple(asked), draft.aliases, operands)
+    new = _rename(model)
+    graph = op.graph.tensors()
+    return Prepared(
+        proto=model,
+        y=new[y.name],
+        weights={new[name]: array for name, array in weights.items()},
+        asked=tuple(new[name] for name in asked),
+        tensors={
+            new[name]: draft.aliases.get(name, name)
+            for name in new
+            if name in draft.aliases or name in graph
+        },
+        named={name: new[name] for name in new if name in graph},
+        operands={
+            step: tuple(None if name is None else new[name] for name in names)
+            for step, names in operands.items()
+        },
+    )
+
+
+def _rename(model: onnx.ModelProto) -> dict[str, str]:
+    """Give all tensors names of one kind, and return old -> new; changes the model."""
+    graph = model.graph
+    values = [*graph.input, *graph.output, *graph.value_info]
+    names = [value.name for value in values] + [tensor.name for tensor in graph.initializer]
+    names += [name for node in graph.node for name in node.output if name]
+    new = {name: f"t{index}" for index, name in enumerate(dict.fromkeys(names))}
+    for held in (*values, *graph.initializer):
+        held.name = new[held.name]
+    for index, node in enumerate(graph.node):
+        node.name = f"n{index}"
+        _rename_in(node, new)
+    return new
+
+
+def _rename_in(node: onnx.NodeProto, new: Mapping[str, str]) -> None:
+    """In the graphs within a node too, whose own tensors keep their names."""
+    for names in (node.input, node.output):
+        names[:] = [new.get(name, name) for name in names]
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            for inner in graph.node:
+                _rename_in(inner, new)
+            for value in graph.output:
+                value.name = new.get(value.name, value.name)
 
 
 def _needed(nodes: Sequence[onnx.NodeProto], y: str) -> list[onnx.NodeProto]:
@@ -229,7 +277,11 @@ def _explicit_pads(draft: _Draft, op: Emitter, p: Primal) -> None:
 def _nothing(draft: _Draft, _: Emitter, p: Primal) -> None:
     """The gradient of Dropout is that of training there."""
     node = draft.node(p)
-    draft.instead[draft.key(p)] = [helper.make_node("Identity", node.input[:1], node.output[:1])]
+    x, y, mask = node.input[0], node.output[0], node.output[1] if len(node.output) > 1 else ""
+    nodes = [helper.make_node("Identity", [x], [y])] if y else []
+    if mask:
+        nodes.append(helper.make_node("Equal", [x, x], [mask]))
+    draft.instead[draft.key(p)] = nodes
 
 
 def _all_used(draft: _Draft, _: Emitter, p: Primal) -> None:

@@ -9,8 +9,8 @@ releases of a runtime round differently, and a unit near 0 would be on in one an
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,13 @@ from fg_onnx.fullgrad.adjoint import append_adjoint
 from fg_onnx.fullgrad.seeding import by_cotangent
 from fg_onnx.graph import working
 from fg_onnx.graph.emit import Emitter
+from fg_onnx.graph.primal import Primal
 from fg_onnx.graph.views import Views
 from fg_onnx.manifest import SEED
 from fg_onnx.ort_training import environment
 from fg_onnx.ort_training.engine import build, prepared_steps
 from fg_onnx.ort_training.lowering import GRADIENT
+from fg_onnx.ort_training.prepared import Prepared
 from fg_onnx.plan import Plan, make_plan
 from fg_onnx.runtime import open_session
 from fg_onnx.source import model
@@ -38,41 +40,31 @@ from fg_onnx.source.order import in_order
 Array = npt.NDArray[Any]
 
 
+NO_WITNESS = "no-witness"
+"""The code of the error where the kernels are known to be missing or wrong."""
+
+
 @dataclass(frozen=True, eq=False)
 class Question:
     """What is asked of both: the cotangents that a cotangent of the explained tensor gives.
 
     Attributes:
-        source: the model, a path or a proto.
-        feeds: its inputs.
-        seed: the cotangent of the explained tensor.
+        proto: the model, all of its sizes known: the kernels take unknown ones for 0.
+        feeds: its inputs, in their own types.
+        seed: the cotangent, in the shape of the explained tensor.
         options: the explained input and output, as `fg_onnx.instrument` takes them.
     """
 
-    source: model.ModelSource
+    proto: onnx.ModelProto
     feeds: Mapping[str, Array]
     seed: Array
     options: Mapping[str, str | None]
 
     def plan(self) -> Plan:
-        """A working copy of the model at the sizes that are fed, and what is explained in it."""
-        source = model.read(self.source)
-        sized = replace(source, proto=_of_sizes(source.proto, self.feeds))
-        plan = make_plan(sized, **self.options)  # type: ignore[arg-type]
+        """A working copy of the model, and what is explained in it."""
+        plan = make_plan(model.read(self.proto), **self.options)  # type: ignore[arg-type]
         plan.require_support()
         return plan
-
-
-def _of_sizes(proto: onnx.ModelProto, feeds: Mapping[str, Array]) -> onnx.ModelProto:
-    """The model with known sizes: the kernel of AveragePoolGrad takes unknown ones for 0."""
-    result = onnx.ModelProto()
-    result.CopyFrom(proto)
-    for value in result.graph.input:
-        if value.name in feeds:
-            sizes = feeds[value.name].shape
-            for dim, size in zip(value.type.tensor_type.shape.dim, sizes, strict=True):
-                dim.dim_value = size
-    return result
 
 
 def both_cotangents(question: Question) -> tuple[dict[str, Array], dict[str, Array]]:
@@ -82,22 +74,23 @@ def both_cotangents(question: Question) -> tuple[dict[str, Array], dict[str, Arr
 
     Raises:
         UnsupportedModelError: a node that the engine cannot take, or differentiates wrongly.
-        EngineError: the engine is not installed, lacks a kernel, or fails, crashes or hangs.
+        EngineError: a kernel is missing or known to be wrong (`NO_WITNESS`), the engine is not
+            installed, or it fails, crashes or hangs.
     """
     plan = question.plan()
     sites = [bound.site.tensor for bound in plan.sites if bound.site.tensor != plan.y.name]
     names = list(dict.fromkeys([plan.x.name, *sites]))
-    backward = _backward_part(plan, names)
-    fed = [value.name for value in backward.graph.input]
-    seed = plan.y.name + GRADIENT
-    ours, forward = _standard(question, names, [name for name in fed if name != seed])
-    theirs = _run(backward, {**forward, seed: question.seed} if seed in fed else forward)
-    return ours, {name: theirs[name + GRADIENT] for name in names}
+    backward, prepared = _backward_part(plan, names)
+    seed = prepared.y + GRADIENT
+    fed = [value.name for value in backward.graph.input if value.name != seed]
+    ours, forward = _standard(question, names, [prepared.tensors[name] for name in fed])
+    found = _run(backward, {**dict(zip(fed, forward, strict=True)), seed: question.seed})
+    return ours, {name: found[prepared.named[name] + GRADIENT] for name in names}
 
 
 def _standard(
     question: Question, names: Sequence[str], forward: Sequence[str]
-) -> tuple[dict[str, Array], dict[str, Array]]:
+) -> tuple[dict[str, Array], list[Array]]:
     """Cotangents and forward values of one run of one model."""
     plan = question.plan()
     op = Emitter(plan.graph, plan.opset)
@@ -112,8 +105,7 @@ def _standard(
     proto = working.to_proto(plan.graph, plan.proto, len(plan.proto.graph.output))
     fed = {**question.feeds, SEED: question.seed}
     arrays = open_session(proto.SerializeToString()).run(outputs, fed)
-    cts = dict(zip(names, arrays, strict=False))
-    return cts, dict(zip(forward, arrays[len(names) :], strict=True))
+    return dict(zip(names, arrays, strict=False)), arrays[len(names) :]
 
 
 def _published(op: Emitter, tensor: gs.Tensor | None) -> str:
@@ -124,32 +116,71 @@ def _published(op: Emitter, tensor: gs.Tensor | None) -> str:
     return str(result.name)
 
 
-def _backward_part(plan: Plan, names: Sequence[str]) -> onnx.ModelProto:
+def _backward_part(plan: Plan, names: Sequence[str]) -> tuple[onnx.ModelProto, Prepared]:
     """What onnxruntime-training derived, from forward values and the cotangent to some gradients.
 
     The forward values, which are its inputs, are tensors of the plan's graph.
     """
     op = Emitter(plan.graph, plan.opset)
-    _, prepared = prepared_steps(op, plan.primals, plan.x, plan.y)
-    built = in_order(build(prepared, plan.y.name))
+    nodes, prepared = prepared_steps(op, plan.primals, plan.x, plan.y)
+    _require_kernels(nodes)
+    built = in_order(build(prepared))
     tensors = plan.graph.tensors()
-    forward = {name for name, tensor in tensors.items() if isinstance(tensor, gs.Variable)}
-    outputs = [name + GRADIENT for name in names]
-    nodes, read = _leading_to(outputs, built.graph.node, forward)
+    forward = {
+        name: tensors[tensor]
+        for tensor, name in prepared.named.items()
+        if isinstance(tensors[tensor], gs.Variable)
+    }
+    outputs = [prepared.named[name] + GRADIENT for name in names]
+    kept, read = _leading_to(outputs, built.graph.node, forward)
     held = {t.name: t for t in built.graph.initializer}
     weights = {name: numpy_helper.from_array(a, name) for name, a in prepared.weights.items()}
-    graph = onnx.GraphProto(name="backward", node=nodes)
+    graph = onnx.GraphProto(name="backward", node=kept)
     graph.initializer.extend(t for name, t in {**held, **weights}.items() if name in read)
-    graph.input.extend(_declared(name, tensors[name]) for name in sorted(read & forward))
-    graph.input.append(_declared(plan.y.name + GRADIENT, plan.y))
-    graph.output.extend(_declared(name + GRADIENT, tensors[name]) for name in names)
-    made = {name for node in nodes for name in node.output} - set(outputs)
+    graph.input.extend(_declared(name, forward[name]) for name in forward if name in read)
+    graph.input.append(_declared(prepared.y + GRADIENT, plan.y))
+    graph.output.extend(_declared(prepared.named[name] + GRADIENT, tensors[name]) for name in names)
+    made = {name for node in kept for name in node.output} - set(outputs)
     graph.value_info.extend(value for value in built.graph.value_info if value.name in made)
-    return model.model_of(graph, built)
+    return model.model_of(graph, built), prepared
+
+
+def _require_kernels(nodes: Sequence[Primal]) -> None:
+    """Fail where onnxruntime-training's kernels are no witness (docs/engines.md).
+
+    Raises:
+        EngineError: `NO_WITNESS`.
+    """
+    for p in nodes:
+        why = None
+        if p.op_type in ("ConvTranspose", "Resize"):
+            why = "is not there"
+        elif p.op_type == "AveragePool" and len(p.shape(p.x)) > 4:
+            why = "is wrong in three dimensions"
+        elif p.op_type == "AveragePool" and p.attrs["ceil_mode"] and p.attrs["count_include_pad"]:
+            why = "is wrong with ceil_mode and count_include_pad"
+        elif p.op_type == "Slice" and _is_wide(p):
+            why = "does not take its steps or ends"
+        if why is not None:
+            raise EngineError(
+                NO_WITNESS,
+                f"the gradient kernel of `{p.op_type}` at `{p.name}` {why} in onnxruntime-training",
+                "name an --output before it, or believe the finite differences of the tests",
+            )
+
+
+def _is_wide(p: Primal) -> bool:
+    """Whether a Slice goes backwards, or to an end beyond 32 bits."""
+    operands = [p.input(index) for index in (1, 2, 4)]
+    values = [np.asarray(u.values) for u in operands if isinstance(u, gs.Constant)]
+    if len(values) < sum(u is not None for u in operands):
+        return True
+    steps = values[2] if len(values) > 2 else np.ones(1)
+    return bool(np.any(steps < 0) or any(np.any(np.abs(v) >= 2**31) for v in values[:2]))
 
 
 def _leading_to(
-    outputs: Sequence[str], nodes: Sequence[onnx.NodeProto], given: Collection[str]
+    outputs: Sequence[str], nodes: Sequence[onnx.NodeProto], given: Container[str]
 ) -> tuple[list[onnx.NodeProto], set[str]]:
     """The nodes that some outputs need beside what is given, and all that these read."""
     read, kept = set(outputs), []
