@@ -191,8 +191,7 @@ def work(jobs: Sequence[Mapping[str, Any]]) -> list[str | None]:
         try:
             _call([str(_python()), "-I", str(_WORKER), str(listed)], _PATIENCE)
         except EngineError as error:
-            found = status()
-            if found.ready:
+            if error.code == "engine-hangs" or (found := status()).ready:
                 raise
             raise EngineError(
                 "engine-broken",
@@ -228,7 +227,9 @@ def _call(command: Sequence[str], patience: float) -> subprocess.CompletedProces
         )
     except subprocess.TimeoutExpired as error:
         raise EngineError(
-            "engine-hangs", f"no answer within {patience:g} s, and was stopped", _WITHOUT
+            "engine-hangs",
+            f"`{Path(command[0]).name}` did not answer within {patience:g} s and was stopped",
+            _WITHOUT,
         ) from error
     except OSError as error:
         raise EngineError(
