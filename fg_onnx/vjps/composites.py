@@ -34,7 +34,9 @@ _PIECES: Mapping[str, Callable[..., Values]] = {
     "Abs": np.abs,
     "Add": np.add,
     "Cast": lambda x, **_: x,
-    "Clip": lambda x, low=-np.inf, high=np.inf: np.minimum(np.maximum(x, low), high),
+    "Clip": lambda x, low=None, high=None: np.minimum(
+        np.maximum(x, -np.inf if low is None else low), np.inf if high is None else high
+    ),
     "Div": np.divide,
     "Erf": _erf,
     "Exp": np.exp,
@@ -47,7 +49,7 @@ _PIECES: Mapping[str, Callable[..., Values]] = {
     "Neg": np.negative,
     "Pow": np.power,
     "Reciprocal": np.reciprocal,
-    "ReduceMean": lambda x, *_, **__: x.mean(-1, keepdims=True),
+    "ReduceMean": lambda x, **_: x.mean(-1, keepdims=True),
     "Relu": lambda x: np.maximum(x, 0),
     "Sigmoid": lambda x: 1 / (1 + np.exp(-x)),
     "Softplus": lambda x: np.logaddexp(x, 0),
@@ -74,7 +76,7 @@ class _Region:
         """The function of the steps."""
         known = {self.entry.name: x}
         for step in self.steps:
-            operands = (_value(u, known) for u in step.inputs if u is not None)
+            operands = (None if u is None else _value(u, known) for u in _numbers(step))
             with np.errstate(all="ignore"):
                 known[step.y.name] = _PIECES[step.op_type](*operands, **step.attrs)
         return known[self.last.y.name]
@@ -157,11 +159,17 @@ def _is_piece(p: Primal) -> bool:
     if p.op_type not in _PIECES or len(p.nodes) > 1:
         return False
     if p.op_type == "ReduceMean":
-        return bool(p.attrs["keepdims"])
+        known = isinstance(p.input(1), gs.Constant | None)
+        return known and bool(p.attrs["keepdims"] and reduced_axes(p))
     constants = [
         u for u, active in zip(p.inputs, p.active, strict=True) if u is not None and not active
     ]
     return all(isinstance(u, gs.Constant) and math.prod(u.shape) == 1 for u in constants)
+
+
+def _numbers(step: Primal) -> tuple[gs.Tensor | None, ...]:
+    """The operands that a piece is a function of: all but the axes of a mean (since opset 18)."""
+    return step.inputs[:1] if step.op_type == "ReduceMean" else step.inputs
 
 
 def _is_closed(region: _Region) -> bool:

@@ -216,6 +216,91 @@ def test_a_normalisation_whose_axes_are_an_operand():
     assert found.sites[0].primal.attrs == {"axes": [1], "epsilon": pytest.approx(1.0)}
 
 
+STATISTIC = {17: "ReduceMean<axes = {0}>({{}})", 18: "ReduceMean({{}}, axes)"}
+EPS = "eps = Constant<value = double {0.125}>() two = Constant<value = double {2.0}>()"
+OVER_TWO = {
+    "the mean times x": ("m = {} y = Mul(x, m)", "x", set()),
+    "a gate of the mean": ("m = {} s = Sigmoid(m) y = Mul(x, s)", "x", set()),
+    "RMSNorm": (
+        "q = Mul(x, x) m = {} a = Add(m, eps) s = Sqrt(a) y = Div(x, s)",
+        "q", {"RMSNormalization"},
+    ),
+    "InstanceNorm": (
+        "n = {0} d = Sub(x, n) q = Mul(d, d) m = {1} a = Add(m, eps) s = Sqrt(a) y = Div(d, s)",
+        "q", {"RMSNormalization"},
+    ),
+    "InstanceNorm with Pow": (
+        "n = {0} d = Sub(x, n) q = Pow(d, two) m = {1} a = Add(m, eps) s = Sqrt(a) y = Div(d, s)",
+        "q", {"RMSNormalization"},
+    ),
+}  # fmt: skip
+
+
+def over_two_axes(body: str, of: str, axes: list[int], opset: int) -> Walked:
+    """Two images of three channels, each normalised over its own grid."""
+    statistic = STATISTIC[opset].format(axes)
+    filled = body.format(
+        *(statistic.format(name) for name in ([of] if body.count("{") == 1 else ["x", of]))
+    )
+    return walk(
+        parser.parse_model(
+            f'<ir_version: 10, opset_import: ["": {opset}]>'
+            f" g (double[2,3,4,5] x) => (double[2,3,4,5] y) {{ {EPS}"
+            f" axes = Constant<value = int64[2] {{{axes[0]}, {axes[1]}}}>() {filled} }}"
+        )
+    )
+
+
+@pytest.mark.parametrize("axes", [[2, 3], [-1, -2]], ids=str)
+@pytest.mark.parametrize(("body", "of", "one_site"), OVER_TWO.values(), ids=OVER_TWO)
+def test_axes_are_the_same_as_operand_and_as_attribute(body, of, one_site, axes):
+    wanted, found = (over_two_axes(body, of, axes, opset) for opset in (17, 18))
+    kinds = [{site.primal.op_type for site in w.sites} for w in (wanted, found)]
+    assert kinds[0] == kinds[1]
+    assert one_site in (set(), kinds[1])
+    generator = np.random.default_rng(0)
+    x, ct = generator.standard_normal((2, 2, 3, 4, 5))
+    twin, out = wanted.run(x=x, ct=ct), found.run(x=x, ct=ct)
+    assert out.keys() == twin.keys()
+    for name, value in twin.items():
+        np.testing.assert_array_equal(out[name], value, err_msg=name)
+    # Along a random direction, and completeness: <ct, y> = <ct_x, x> + all terms.
+    v, step = generator.standard_normal(x.shape), 1e-5
+    above, below = (found.run(x=x + s * v, ct=ct)["y"] for s in (step, -step))
+    slope = (ct * (above - below)).sum() / (2 * step)
+    assert (out["pulled/x"] * v).sum() == pytest.approx(slope, rel=1e-7)
+    terms = sum(out[f"term/{site.site.name}"].sum() for site in found.sites)
+    assert (out["pulled/x"] * x).sum() + terms == pytest.approx((ct * out["y"]).sum(), abs=1e-12)
+
+
+def test_a_mean_along_no_axis_at_all_is_no_normalisation():
+    """The mean is then x itself: x / sqrt(x^2 + 1)."""
+    found = walked(
+        """
+        none = Constant<value = int64[0] {}>()
+        q = Mul(x, x) v = ReduceMean<noop_with_empty_axes = 1>(q, none)
+        a = Add(v, one) s = Sqrt(a) y = Div(x, s)
+        """,
+        opset=18,
+    )
+    assert "RMSNormalization" not in {site.primal.op_type for site in found.sites}
+    np.testing.assert_allclose(
+        found.run(x=X, ct=CT)["pulled/x"], CT * (X * X + 1) ** -1.5, atol=TOLERANCE
+    )
+
+
+def test_a_clip_without_a_lower_bound_keeps_its_upper_one():
+    """x min(x / 6 + 1/2, 1) is no HardSwish."""
+    found = walked("a = Add(x, three) c = Clip(a, , six) d = Div(c, six) y = Mul(x, d)")
+    assert "HardSwish" not in {site.primal.op_type for site in found.sites}
+    out = found.run(x=X, ct=CT)
+    below = X < 3
+    np.testing.assert_allclose(out["y"], X * np.where(below, X / 6 + 0.5, 1), atol=TOLERANCE)
+    np.testing.assert_allclose(
+        out["pulled/x"], CT * np.where(below, X / 3 + 0.5, 1), atol=TOLERANCE
+    )
+
+
 def test_statistics_along_two_axes_are_not_one_normalisation():
     body = """
         q = Mul(x, x) v = ReduceMean<axes = [1]>(q) w = ReduceMean<axes = [0]>(q)
