@@ -24,6 +24,7 @@ from fg_onnx.grid.pixels import first_floats, layout_of_pixels
 from fg_onnx.source import model
 from fg_onnx.source.dimensions import name_dimensions
 from fg_onnx.source.functions import inline_functions
+from fg_onnx.source.results import name_results
 from fg_onnx.steps import Unsupported, find_steps, refusal
 
 
@@ -134,8 +135,8 @@ def make_plan(
 
 
 def _settled(source: model.Source) -> model.Source:
-    """The model without functions and known branches, its open dimensions named."""
-    inlined = name_dimensions(inline_functions(source))
+    """The model without functions and known branches, its open dimensions and results named."""
+    inlined = name_results(name_dimensions(inline_functions(source)))
     return replace(source, proto=take_branches(inlined))
 
 

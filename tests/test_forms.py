@@ -23,6 +23,7 @@ from fg_onnx.manifest import EMITS
 from fg_onnx.plan import make_plan
 from fg_onnx.source import model as models
 from fg_onnx.source.dimensions import name_dimensions
+from fg_onnx.source.results import name_results
 
 WEIGHTS = {
     "w1": draw("w1", 6, 3, 3, 3),
@@ -251,6 +252,74 @@ def test_a_condition_that_a_caller_may_override_is_not_known():
     assert take_branches(form) is form
     with pytest.raises(UnsupportedModelError, match="known only at run time"):
         instrument(form)
+
+
+# --- results without a name -----------------------------------------------------------------------
+
+PARTS = {"parts": np.array([2, 1, 3]), "one": np.array([1])}
+# The channels that were split off gate all of them, so that those without a name count too.
+GATE = " s = ReduceSum <keepdims = 1> (j, one) h = Mul (c1, s)" + HEAD
+
+
+def renamed(form: ModelProto, names: dict[str, str]) -> ModelProto:
+    """The same with other names; the parser takes only identifiers, and no nameless last one."""
+    for node in form.graph.node:
+        for held in (node.input, node.output):
+            held[:] = [names.get(name, name) for name in held]
+    onnx.checker.check_model(form)
+    return form
+
+
+@pytest.mark.parametrize("unnamed", ["w", "v", "u", "uv", "uw"])
+def test_a_part_of_a_split_that_has_no_name(unnamed):
+    used = ", ".join(name for name in "uvw" if name not in unnamed)
+    body = f"{CONV} u, v, w = Split <axis = 1> (c1, parts) j = Concat <axis = 1> ({used})" + GATE
+    form = renamed(parsed(body, opset=18, **PARTS), dict.fromkeys(unnamed, ""))
+    assert_same(form, parsed(body, opset=18, **PARTS))
+    model = instrument(form).model
+    onnx.checker.check_model(model, full_check=True)
+    (split,) = (node for node in model.graph.node if node.op_type == "Split")
+    assert all(split.output)
+
+
+def test_a_constant_that_is_split_and_has_a_part_without_a_name():
+    """ONNX Runtime itself crashes where it folds such a node."""
+    body = f"u, v, w = Split <axis = 0> (b1, parts) {CONV} j = ReduceSum (w) h = Mul (c1, j)"
+    full, form = (parsed(body + HEAD, opset=18, **PARTS) for _ in range(2))
+    assert_same(renamed(form, {"v": ""}), full)
+
+
+def test_a_name_for_a_result_is_a_free_one():
+    body = f"{CONV} u, v, w = Split <axis = 1> (c1, parts) r = Relu (v) j = Add (r, v)" + GATE
+    full, form = (parsed(body, opset=18, **PARTS) for _ in range(2))
+    assert_same(renamed(form, {"u": "", "r": "v/0"}), full)
+
+
+PARTED = """
+    then_branch = t () => (float[N,2,16,16] a1, float[N,3,16,16] a2)
+        { a1, , a2 = Split <axis = 1> (c1, parts) },
+    else_branch = e () => (float[N,2,16,16] e1, float[N,3,16,16] e2)
+        { e1, , e0 = Split <axis = 1> (c1, parts) e2 = Tanh (e0) }
+"""
+
+
+def test_branches_whose_first_result_has_no_name():
+    """Of two, neither is taken for the other."""
+    body = f"{CONV} p, a = If (yes) <{PARTED}> q, b = If (no) <{PARTED}> j = Add (a, b)" + GATE
+    more = {"yes": np.array(True), "no": np.array(False), **PARTS}
+    full = CONV + "p, q, a = Split <axis = 1> (c1, parts) b = Tanh (a) j = Add (a, b)" + GATE
+    form = renamed(parsed(body, opset=18, **more), {"p": "", "q": ""})
+    assert_same(form, parsed(full, opset=18, **PARTS))
+
+
+def test_an_optional_result_stays_left_out():
+    """A kernel computes what has a name."""
+    pooled = "MaxPool <kernel_shape = [2, 2]> (c1)"
+    form = parsed(f"{CONV} m, i = {pooled} h, k = Dropout (m)" + HEAD)
+    assert_same(renamed(form, {"i": "", "k": ""}), parsed(f"{CONV} h = {pooled}" + HEAD))
+    nodes = instrument(form).model.graph.node
+    assert [[*node.output][1:] for node in nodes if "m" in node.output] in ([[]], [[""]])
+    assert name_results(PLAIN) is PLAIN
 
 
 # --- left over from training ----------------------------------------------------------------------
