@@ -78,7 +78,16 @@ class DeviceArray:
     ) -> Any:
         if copy or dl_device not in (None, self._memory):
             raise BufferError(f"{self!r} is shared where it is, or not at all")
+        if self._row is not None:
+            raise BufferError(f"{self!r} is one image of several: share them all, and take it")
         return self._value._ortvalue.__dlpack__()
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
+        here = self.numpy()
+        found = np.array(here, dtype) if copy else np.asarray(here, dtype)
+        if copy is False and (found is not here or self._memory != HOST):
+            raise ValueError(f"{self!r} has to be copied")
+        return found
 
     def numpy(self) -> Array:
         """In the host's memory: the array itself if it is there, else a copy."""
@@ -89,9 +98,15 @@ class DeviceArray:
         """Write other numbers into the same memory: as many images of the same size.
 
         Raises:
-            InputError: another shape or type.
+            InputError: no array, or of another shape or type; or this is one image of several.
         """
-        new = np.asarray(array, order="C")
+        new = np.asarray(as_numpy("array", array), order="C")
+        if self._row is not None:
+            raise InputError(
+                "one-of-several",
+                f"{self!r} is one image of several, which are written together",
+                "update the array that it is of",
+            )
         if new.shape != self.shape or new.dtype != self.dtype:
             raise InputError(
                 "wrong-shape",
@@ -149,13 +164,40 @@ def taken(name: str, given: Any, memory: tuple[int, int]) -> Array | DeviceArray
         memory: of the session.
 
     Raises:
-        InputError: it lies in the memory of another device, or cannot be shared.
+        InputError: it is no array, lies in the memory of another device, or cannot be shared.
     """
     if isinstance(given, np.ndarray) or not hasattr(given, "__dlpack_device__"):
-        return np.asarray(given)
-    kind, index = map(int, given.__dlpack_device__())
+        return as_numpy(name, given)
+    kind, _ = map(int, given.__dlpack_device__())
     if kind in (HOST[0], _PINNED):
         return given.numpy() if isinstance(given, DeviceArray) else _shared(name, given)
+    require_memory(name, given, memory)
+    return given if isinstance(given, DeviceArray) else imported(name, given)
+
+
+def as_numpy(name: str, given: Any) -> Array:
+    """What NumPy takes for an array.
+
+    Raises:
+        InputError: it takes it for none: lists of different lengths, say.
+    """
+    try:
+        return np.asarray(given)
+    except Exception as error:  # a foreign class may raise anything
+        raise InputError(
+            "not-an-array",
+            f"`{name}` is no array: {first_line(error)}",
+            "give an array, or lists of equal lengths",
+        ) from error
+
+
+def require_memory(name: str, given: Any, memory: tuple[int, int]) -> None:
+    """Fail where an array lies in other memory than the session's.
+
+    Raises:
+        InputError: it does.
+    """
+    kind, index = map(int, given.__dlpack_device__())
     if (kind, index) != memory:
         raise InputError(
             "wrong-device",
@@ -163,7 +205,6 @@ def taken(name: str, given: Any, memory: tuple[int, int]) -> Array | DeviceArray
             f"{memory_name(memory)}",
             "move the one to the other, or open the session with that device",
         )
-    return given if isinstance(given, DeviceArray) else imported(name, given)
 
 
 def imported(name: str, given: Any) -> DeviceArray:

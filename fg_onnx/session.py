@@ -58,7 +58,7 @@ class Session:
             the tolerance of the residual to that of float16.
 
     Raises:
-        InputError: ``device`` is none, or ``providers`` are given beside it.
+        InputError: ``device`` or ``providers`` is none, or both are given.
         ModelError: the file cannot be read or loaded, or is not what its manifest says.
         UnsupportedModelError: the model is not instrumented.
         RuntimeMissingError: there is no ONNX Runtime, or it lacks the device or a provider.
@@ -189,16 +189,13 @@ class Session:
                 written again and hold the new values. Without it, every call has its own.
 
         Raises:
-            InputError: as `explain`; or the model takes one image at a time and several are given.
+            InputError: as `explain`; or ``into`` is of another model or device, or of images of
+                another shape; or the model takes one image at a time and several are given.
         """
         images = self._inputs.images(array)
         shape = tuple(images.shape)
-        if into is not None and into.input_shape != shape:
-            raise InputError(
-                "wrong-shape",
-                f"`into` holds what images of {list(into.input_shape)} gave, not {list(shape)}",
-                "leave it out where the batch changes",
-            )
+        if into is not None:
+            self._require_own(into, shape)
         if self._one_by_one(len(images)):
             raise InputError(
                 "fixed-batch",
@@ -214,6 +211,23 @@ class Session:
         found = dict(zip(wanted, ran, strict=True))
         arrays = {name: found.pop(name) for name in left}
         return device_attribution(found, arrays, shape, self.manifest)
+
+    def _require_own(self, into: DeviceAttribution, shape: tuple[int, ...]) -> None:
+        """Fail where arrays are another model's, or what is found has no room in them."""
+        if into.manifest != self.manifest:
+            raise InputError(
+                "other-model",
+                "`into` holds what another model gave, or this one instrumented otherwise",
+                "give what this session returned, or leave it out",
+            )
+        if into.input_shape != shape:
+            raise InputError(
+                "wrong-shape",
+                f"`into` holds what images of {list(into.input_shape)} gave, not {list(shape)}",
+                "leave it out where the batch changes",
+            )
+        for name, value in into.arrays.items():
+            binding.require_memory(f"into.arrays[{name!r}]", value, self._device.memory)
 
     def put(self, array: Any) -> DeviceArray:
         """Preprocessed images, copied into the memory that the session computes in.

@@ -5,6 +5,8 @@ A pointer that is the same on both sides shows that nothing was copied.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from conftest import SAMPLES, noise
@@ -110,6 +112,55 @@ def test_buffers_are_written_again_where_that_is_asked_for(session):
         np.testing.assert_array_equal(array.numpy(), wanted[name])
     with pytest.raises(InputError, match=r"`into` holds what images of \[3, 3, 16, 16\] gave"):
         session.explain_on_device(IMAGES[:2], into=first)
+
+
+def test_buffers_of_another_model_or_device_are_left_alone(session):
+    """The images are of one shape, and both models have an output `fg_saliency`."""
+    other = Session(SAMPLES["bn_unfolded"].instrument(emit=EMITS), device="cpu", threads=1)
+    fewer = Session(SAMPLES["residual"].instrument(), device="cpu", threads=1)
+    for into in (other.explain_on_device(IMAGES), fewer.explain_on_device(IMAGES)):
+        kept = {name: array.numpy().copy() for name, array in into.arrays.items()}
+        with pytest.raises(InputError, match="`into` holds what another model gave") as caught:
+            session.explain_on_device(-IMAGES, into=into)
+        assert caught.value.code == "other-model"
+        for name, array in into.arrays.items():
+            np.testing.assert_array_equal(array.numpy(), kept[name])
+    own = session.explain_on_device(IMAGES)
+    twin = Session(SAMPLES["residual"].instrument(emit=EMITS), device="cpu", threads=1)
+    twin.explain_on_device(-IMAGES, into=own)  # the same model, loaded again
+    away = replace(own, arrays={"fg_saliency": Elsewhere()})
+    with pytest.raises(InputError, match=r"`into.arrays\['fg_saliency'\]` lies on cuda:0"):
+        session.explain_on_device(IMAGES, into=away)
+
+
+def test_numpy_takes_an_array_of_a_device(session):
+    array = session.put(IMAGES)
+    found = np.asarray(array)
+    assert (found.shape, found.dtype, found.ctypes.data) == (IMAGES.shape, "f4", array.pointer)
+    np.testing.assert_array_equal(np.asarray(array, np.float64), IMAGES)
+    copied = np.array(array)
+    assert copied.ctypes.data != array.pointer
+    np.testing.assert_array_equal(copied, IMAGES)
+    assert array.__array__(copy=False).ctypes.data == array.pointer
+    with pytest.raises(ValueError, match="has to be copied"):
+        array.__array__(np.float64, copy=False)
+    other = session.put(-IMAGES)
+    array.update(other)
+    np.testing.assert_array_equal(array.numpy(), -IMAGES)
+
+
+def test_one_image_of_several_is_not_handed_out_as_all_of_them(session):
+    array = session.put(IMAGES)
+    row = array.row(1)
+    np.testing.assert_array_equal(np.asarray(row), IMAGES[1:2])
+    with pytest.raises(BufferError, match="one image of several"):
+        np.from_dlpack(row)
+    with pytest.raises(InputError, match="one image of several") as caught:
+        row.update(IMAGES[:1])
+    assert caught.value.hint
+    np.testing.assert_array_equal(array.numpy(), IMAGES)
+    found = session.explain(row, 1)
+    np.testing.assert_array_equal(found.scores, session.explain(IMAGES[1:2], 1).scores)
 
 
 @pytest.mark.parametrize(
