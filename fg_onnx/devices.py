@@ -14,7 +14,7 @@ import importlib
 import io
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,7 +88,7 @@ def parse_device(spec: str) -> Device | None:
     Raises:
         InputError: it names none.
     """
-    found = _SPEC.fullmatch(spec)
+    found = _SPEC.fullmatch(spec) if isinstance(spec, str) else None
     if spec != AUTO and found is None:
         raise InputError(
             "no-such-device",
@@ -118,9 +118,16 @@ def open_with(providers: Sequence[Provider], model: str | bytes, options: Any = 
     """An ``InferenceSession`` on execution providers, all of which come up.
 
     Raises:
+        InputError: they are not given as `Provider` has it.
         RuntimeMissingError: no runtime is installed, or it lacks a provider.
         ModelError: the runtime does not take the model.
     """
+    if isinstance(providers, str) or not all(map(_is_provider, providers)):
+        raise InputError(
+            "not-providers",
+            f"`{providers}` is no sequence of execution providers",
+            'give names, or names with their options: ["CPUExecutionProvider"]',
+        )
     try:
         return open_session(model, providers, options)
     except ModelError:
@@ -134,6 +141,18 @@ def open_with(providers: Sequence[Provider], model: str | bytes, options: Any = 
                 "install what the provider needs, or leave it out",
             ) from error
         raise
+
+
+def _is_provider(given: object) -> bool:
+    """Whether it is a name, or a name with options."""
+    if isinstance(given, str):
+        return True
+    return (
+        isinstance(given, tuple)
+        and len(given) == 2
+        and isinstance(given[0], str)
+        and isinstance(given[1], Mapping)
+    )
 
 
 def device_of(session: Any) -> Device:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fg_onnx import manifest
-from fg_onnx.binding import DeviceArray, taken
+from fg_onnx.binding import DeviceArray, as_numpy, taken
 from fg_onnx.errors import InputError
 from fg_onnx.manifest import Manifest
 
@@ -87,6 +87,12 @@ class Inputs:
         if isinstance(images, DeviceArray):
             return self._same_type(self.image, images)
         dtype = np.dtype(_IMAGES[self._image.type])
+        if not np.can_cast(images.dtype, np.float64, "same_kind"):
+            raise InputError(
+                "wrong-type",
+                f"`{self.image}` is to be fed numbers of {dtype}, not {images.dtype}",
+                "give an array of real numbers",
+            )
         if dtype.kind == "f":
             return images.astype(dtype, copy=False)
         limits = np.iinfo(dtype)
@@ -183,15 +189,21 @@ class Inputs:
         """int64 [count]: what is explained of each image.
 
         Raises:
-            InputError: another number of targets, or one out of range.
+            InputError: another number of targets, or one that is no whole number or out of range.
         """
         targets = np.atleast_1d(
-            np.asarray(manifest.PREDICTED if target is None else target, dtype=np.int64)
+            as_numpy("target", manifest.PREDICTED if target is None else target)
         )
         scores = self._manifest.scores
         if targets.ndim != 1 or len(targets) not in (1, count):
             raise InputError(
                 "wrong-targets", f"{len(targets)} targets for {count} images", "give one, or each"
+            )
+        if targets.dtype.kind not in "iu":
+            raise InputError(
+                "wrong-targets",
+                f"a target is the number of a score, not {targets.tolist()[0]!r}",
+                "give whole numbers, or leave it out for the predicted class",
             )
         highest = np.iinfo(np.int64).max if scores is None else scores - 1
         if targets.min() < manifest.PREDICTED or targets.max() > highest:
@@ -201,7 +213,7 @@ class Inputs:
                 f"the target {wrong} is out of range: the model has {scores} scores",
                 f"give 0 to {highest}, or leave it out for the predicted class",
             )
-        return np.broadcast_to(targets, (count,)).copy()
+        return np.broadcast_to(targets.astype(np.int64), (count,)).copy()
 
     def as_declared(self, feeds: Mapping[str, Fed]) -> dict[str, Fed]:
         """The feeds of one run; the seed of scores without a batch dimension has none either."""

@@ -52,7 +52,8 @@ def test_a_device_by_name(spec, device):
 
 
 @pytest.mark.parametrize(
-    "spec", ["", "gpu", "CUDA", "cuda:", "cuda:-1", "cuda:x", "cpu:0", "auto:0", "cuda:0 ", "\n"]
+    "spec",
+    ["", "gpu", "CUDA", "cuda:", "cuda:-1", "cuda:x", "cpu:0", "auto:0", "cuda:0 ", "\n", None, 0],
 )
 def test_what_names_no_device(spec, model):
     for given in (parse_device, lambda text: Session(model, device=text)):

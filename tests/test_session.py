@@ -184,7 +184,37 @@ def test_an_array_of_another_shape(everything, shape):
         everything.scores(np.zeros(shape, np.float32))
 
 
-@pytest.mark.parametrize("target", [5, -2, [0, 5, 1], 10**12])
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("abc", "`x` is to be fed numbers of float32, not <U3"),
+        (None, "`x` is to be fed numbers of float32, not object"),
+        ([[1.0, 2.0], [3.0]], "`x` is no array"),
+        (np.ones((1, 3, 16, 16), np.complex64), "numbers of float32, not complex64"),
+        (np.full((1, 3, 16, 16), "1"), "numbers of float32, not <U1"),
+    ],
+    ids=["text", "nothing", "ragged", "complex", "digits"],
+)
+def test_what_is_no_array_of_numbers(everything, given, words):
+    for run in (everything.explain, everything.explain_on_device, everything.scores):
+        with pytest.raises(InputError, match=words) as caught:
+            run(given)
+        assert caught.value.hint
+    with pytest.raises(InputError, match="`fg_bias/n1` is no array"):
+        everything.explain(images(), feeds={"fg_bias/n1": [[1.0, 2.0], [3.0]]})
+
+
+@pytest.mark.parametrize("target", ["x", 1.7, [0, 1.5, 2], True, 10**30, 1j, np.float32(2)])
+def test_a_target_that_is_no_whole_number(everything, target):
+    with pytest.raises(InputError, match="a target is the number of a score, not ") as caught:
+        everything.explain(images(), target)
+    assert caught.value.code == "wrong-targets"
+    assert "whole numbers" in caught.value.hint
+    with pytest.raises(InputError, match="`target` is no array"):
+        everything.explain(images(), [[0, 1], [2]])
+
+
+@pytest.mark.parametrize("target", [5, -2, [0, 5, 1], 10**12, np.uint64(2**64 - 1)])
 def test_a_target_out_of_range(everything, target):
     with pytest.raises(InputError, match="out of range: the model has 5 scores") as caught:
         everything.explain(images(), target)
@@ -235,6 +265,17 @@ def test_a_provider_that_is_missing(samples):
         Session(samples["residual"].instrument(), providers=["NoSuchProvider"])
     assert caught.value.code == "no-provider"
     assert "CPUExecutionProvider" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "providers",
+    ["CPUExecutionProvider", [1], [("CPUExecutionProvider",)], [("CPUExecutionProvider", "x")]],
+)
+def test_providers_that_are_no_list_of_them(samples, providers):
+    with pytest.raises(InputError, match="is no sequence of execution providers") as caught:
+        Session(samples["residual"].instrument(), providers=providers)
+    assert caught.value.code == "not-providers"
+    assert '["CPUExecutionProvider"]' in caught.value.hint
 
 
 def test_no_runtime_at_all(samples, monkeypatch):
