@@ -111,19 +111,43 @@ def test_one_run_that_fails_and_time_that_is_over():
     assert late.measured(cell, fails).error == "not run: out of time"
 
 
-def _cells(**ms):
+def _cells(*models, **ms):
     methods = {"f": FORWARD, "m": MAP, "t": TORCH_FORWARD, "g": TORCH_GRADIENT, "a": FULLGRAD}
-    return [Cell("resnet50", "fp32", 64, methods[key], ms=value) for key, value in ms.items()]
+    return [
+        Cell(model, "fp32", 64, methods[key], ms=value)
+        for model in models or ("resnet50",)
+        for key, value in ms.items()
+    ]
+
+
+def judgements(cells):
+    return [line.split(": ")[1].split(" (")[0] for line in gpu_table.targets(cells).values()]
 
 
 def test_targets_are_judged_by_what_was_measured():
-    met = gpu_table.targets(_cells(f=10.0, m=30.0, g=30.0, a=300.0))
-    assert [line.split(": ")[1].split()[0] for line in met.values()] == ["met"] * 3
-    assert "resnet50 3.00" in met["map_over_forward"]
-    missed = gpu_table.targets(_cells(f=10.0, m=31.0, g=30.0, a=300.0))
-    assert [line.split(": ")[1].split()[0] for line in missed.values()] == ["missed"] * 3
-    light = [Cell("mobilenet_v2", "fp32", 64, name, ms=1.0) for name in (FORWARD, MAP)]
+    met = _cells(*MODELS, f=10.0, m=30.0, g=30.0, a=300.0)
+    assert judgements(met) == ["met"] * 3
+    assert "resnet50 3.00" in gpu_table.targets(met)["map_over_forward"]
+    missed = _cells(*MODELS, f=10.0, m=31.0, g=30.0, a=300.0)
+    assert judgements(missed) == ["missed"] * 3
+    light = _cells("mobilenet_v2", f=1.0, m=1.0)
     assert gpu_table.targets(light)["map_over_forward"].endswith("not measured")
+
+
+def test_a_target_that_not_all_nets_were_measured_for_is_not_met():
+    cells = [
+        *_cells("resnet50", "mobilenet_v2", f=10.0, m=20.0, g=30.0, a=300.0),
+        Cell("vgg16_bn", "fp32", 64, MAP, error="out of memory"),
+        *_cells("vgg16_bn", f=10.0),
+        Cell("densenet121", "fp32", 64, MAP, error="not run: out of time"),
+    ]
+    dense, authors, gradient = gpu_table.targets(cells).values()
+    assert dense.endswith(": not measured for vgg16_bn, densenet121 (resnet50 2.00)")
+    rest = "vgg16_bn, densenet121, tf_efficientnet_lite0"
+    assert f": not measured for {rest} (resnet50 15.00," in authors
+    assert f": not measured for {rest} (resnet50 1.50," in gradient
+    slow = gpu_table.targets(_cells("resnet50", f=10.0, m=40.0))["map_over_forward"]
+    assert slow.endswith(": missed (resnet50 4.00), not measured for vgg16_bn, densenet121")
 
 
 def test_the_table():
