@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from fg_onnx.devices import cuda_uuid
+
 WARM_UP = 2
 FEWEST = 3
 
@@ -61,7 +63,7 @@ class Limits:
         repeats: of each run, after the warm-up.
         deadline: on `time.monotonic`, after which nothing is begun.
         baseline_mib: of GPU memory that was taken before, None without a GPU.
-        gpu: its index.
+        gpu: its index among CUDA's devices.
     """
 
     repeats: int
@@ -97,17 +99,18 @@ def said(error: Exception) -> str:
 
 
 def gpu_memory(index: int) -> int | None:
-    """MiB in use on a GPU, by all processes; None where there is none to ask."""
+    """MiB in use on a CUDA device, by all processes; None where there is none to ask."""
     found = nvidia_smi("memory.used", index)
     return int(found) if found is not None and found.isdigit() else None
 
 
 def nvidia_smi(query: str, index: int) -> str | None:
-    """What ``nvidia-smi`` says of a GPU."""
-    if shutil.which("nvidia-smi") is None:
+    """What ``nvidia-smi`` says of a CUDA device, None where either is not there."""
+    gpu = cuda_uuid(index)
+    if gpu is None or shutil.which("nvidia-smi") is None:
         return None
-    command = ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader,nounits"]
-    done = subprocess.run([*command, "-i", str(index)], capture_output=True, text=True, check=False)
+    command = ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader,nounits", "-i", gpu]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else None
 
 

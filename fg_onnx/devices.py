@@ -14,6 +14,7 @@ import importlib
 import io
 import re
 import sys
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -199,14 +200,33 @@ def require_device(device: Device) -> None:
 
 def cuda_devices() -> int:
     """How many devices the CUDA driver shows; 0 where there is no driver."""
+    driver, count = _driver(), ctypes.c_int(0)
+    if driver is None or driver.cuDeviceGetCount(ctypes.byref(count)):
+        return 0
+    return count.value
+
+
+def cuda_uuid(index: int) -> str | None:
+    """What ``nvidia-smi`` calls a CUDA device, None where there is none of that index.
+
+    Its own indices are others: CUDA counts the devices that CUDA_VISIBLE_DEVICES shows, in an
+    order of its own.
+    """
+    driver, device, found = _driver(), ctypes.c_int(0), (ctypes.c_ubyte * 16)()
+    if driver is None or driver.cuDeviceGet(ctypes.byref(device), index):
+        return None
+    if driver.cuDeviceGetUuid(ctypes.byref(found), device):
+        return None
+    return f"GPU-{uuid.UUID(bytes=bytes(found))}"
+
+
+def _driver() -> Any:
+    """CUDA's driver, ready to be asked; None where there is none."""
     try:
         driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:
-        return 0
-    count = ctypes.c_int(0)
-    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
-        return 0
-    return count.value
+        return None
+    return None if driver.cuInit(0) else driver
 
 
 def _best() -> Device:

@@ -8,7 +8,7 @@ import onnxruntime as ort
 import pytest
 
 from fg_onnx import Session, devices
-from fg_onnx.devices import Device, cuda_devices, parse_device
+from fg_onnx.devices import Device, cuda_devices, cuda_uuid, parse_device
 from fg_onnx.errors import InputError, RuntimeMissingError
 
 HAS_CUDA = cuda_devices() > 0 and "CUDAExecutionProvider" in ort.get_available_providers()
@@ -131,12 +131,33 @@ def test_the_driver_is_asked(monkeypatch, status, count):
     assert cuda_devices() == count
 
 
+def test_a_device_has_the_name_that_the_driver_gives_it(monkeypatch):
+    """The second of those that CUDA shows, whatever index it has among all."""
+
+    class Driver:
+        def cuInit(self, flags):  # noqa: N802
+            return 0
+
+        def cuDeviceGet(self, found, index):  # noqa: N802
+            found._obj.value = 40 + index
+            return 0 if index < 2 else 101  # CUDA_ERROR_INVALID_DEVICE
+
+        def cuDeviceGetUuid(self, found, device):  # noqa: N802
+            found._obj[:] = [device.value, *range(1, 16)]
+            return 0
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: Driver())
+    assert cuda_uuid(1) == "GPU-29010203-0405-0607-0809-0a0b0c0d0e0f"
+    assert cuda_uuid(2) is None
+
+
 def test_no_driver(monkeypatch):
     def missing(name):
         raise OSError(f"{name}: cannot open shared object file")
 
     monkeypatch.setattr(ctypes, "CDLL", missing)
     assert cuda_devices() == 0
+    assert cuda_uuid(0) is None
 
 
 def test_providers_stand_in_the_place_of_a_device(model):

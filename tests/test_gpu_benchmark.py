@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import SAMPLES
 
-from benchmarks import gpu, gpu_table
+from benchmarks import gpu, gpu_table, timing
 from benchmarks.gpu_table import FORWARD, FULLGRAD, MAP, TORCH_FORWARD, TORCH_GRADIENT, Found
 from benchmarks.placement import placement_of
 from benchmarks.prepared import MODELS
@@ -109,6 +110,18 @@ def test_one_run_that_fails_and_time_that_is_over():
     assert done.ms >= 1
     late = Limits(repeats=5, deadline=time.monotonic() - 1, baseline_mib=None)
     assert late.measured(cell, fails).error == "not run: out of time"
+
+
+def test_the_memory_of_the_gpu_that_cuda_shows_is_asked_for(monkeypatch, tmp_path):
+    """By its name: with CUDA_VISIBLE_DEVICES its index is another one to nvidia-smi."""
+    asked = tmp_path / "nvidia-smi"
+    asked.write_text('#!/bin/sh\necho "$@" | grep -q -- "-i GPU-of-1$" && echo 1234\n')
+    asked.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(timing, "cuda_uuid", {0: "GPU-of-0", 1: "GPU-of-1"}.get)
+    assert timing.gpu_memory(1) == 1234
+    assert timing.gpu_memory(0) is None
+    assert timing.gpu_memory(2) is None
 
 
 def _cells(*models, **ms):
