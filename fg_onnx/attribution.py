@@ -49,6 +49,9 @@ class Attribution:
         bias_gradients: site name -> in the shape of the site; empty if not emitted.
         outputs: the model's original outputs by name.
         manifest: of the model; names the columns of the contributions.
+        methods: what was emitted of other methods, by its word of ``emit``: ``simple-saliency`` and
+            ``grad-cam`` [N, *grid], ``guided-backprop`` and ``deconvnet`` in the shape of the
+            explained input, ``probability`` [N].
 
     What was emitted and not asked for is as if it were not emitted.
     """
@@ -63,6 +66,7 @@ class Attribution:
     bias_gradients: Mapping[str, Array]
     outputs: Mapping[str, Array]
     manifest: Manifest
+    methods: Mapping[str, Array]
 
     def named_contributions(self, image: int = 0) -> dict[str, float]:
         """``{"input": ..., site: ...}`` of one image, in manifest order; empty if not emitted."""
@@ -125,6 +129,7 @@ def attribution(found: dict[str, Array], images: int, held: Manifest) -> Attribu
         input_gradient=found.pop(manifest.INPUT_GRADIENT, None),
         layer_maps=_take(found, manifest.LAYER_MAP, squeeze=True),
         bias_gradients=_take(found, manifest.BIAS_GRADIENT, squeeze=False),
+        methods=_take_methods(found),
         outputs=MappingProxyType(found),
         manifest=held,
     )
@@ -169,6 +174,13 @@ def _take(found: dict[str, Array], prefix: str, *, squeeze: bool) -> Mapping[str
     names = [name for name in found if name.startswith(prefix)]
     taken = {name.removeprefix(prefix): found.pop(name) for name in names}
     return MappingProxyType({k: v[:, 0] if squeeze else v for k, v in taken.items()})
+
+
+def _take_methods(found: dict[str, Array]) -> Mapping[str, Array]:
+    emitted = {word: name for word, name in manifest.METHOD_EMITS.items() if name in found}
+    taken = {word: found.pop(name) for word, name in emitted.items()}
+    maps = ("simple-saliency", "grad-cam")
+    return MappingProxyType({k: v[:, 0] if k in maps else v for k, v in taken.items()})
 
 
 def _require_shape(name: str, found: Array | None, wanted: tuple[int, ...]) -> None:

@@ -14,6 +14,8 @@ from fg_onnx import manifest
 from fg_onnx._version import __version__
 from fg_onnx.errors import InputError, UnsupportedModelError
 from fg_onnx.fullgrad.adjoint import Adjoint, append_adjoint
+from fg_onnx.fullgrad.cam import choose_layer
+from fg_onnx.fullgrad.comparisons import Differentiated, publish_comparisons
 from fg_onnx.fullgrad.psi import STYLES
 from fg_onnx.fullgrad.publish import Explained, publish
 from fg_onnx.fullgrad.seeding import (
@@ -29,11 +31,20 @@ from fg_onnx.graph import working
 from fg_onnx.graph.emit import Emitter
 from fg_onnx.graph.primal import Primal, precision_of
 from fg_onnx.graph.views import Views
-from fg_onnx.manifest import DEFAULT_EMITS, EMITS, ENGINES, Emit, Engine, Manifest
+from fg_onnx.manifest import (
+    DEFAULT_EMITS,
+    EMITS,
+    ENGINES,
+    METHOD_EMITS,
+    Emit,
+    Engine,
+    Manifest,
+)
 from fg_onnx.ort_training import engine as ort_training
 from fg_onnx.pictures.preprocess import Preprocessing
 from fg_onnx.plan import Plan, make_plan
 from fg_onnx.source import model
+from fg_onnx.vjps.rectifiers import VARIANTS
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +79,7 @@ def instrument(
     gradients: Engine = "standard",
     preprocessing: Preprocessing | None = None,
     labels: Sequence[str] | None = None,
+    grad_cam_layer: str | None = None,
 ) -> Instrumented:
     """Rewrite a model so that it computes its own full-gradients (DESIGN, section 3).
 
@@ -86,14 +98,17 @@ def instrument(
             ``ort-training``, onnxruntime-training in an environment of its own.
         preprocessing: kept in the manifest.
         labels: class names, kept in the manifest.
+        grad_cam_layer: the node or tensor that ``grad-cam`` looks at; None: the last convolution,
+            with what follows it position by position.
 
     Raises:
         ModelError: the model cannot be read, or is broken.
         UnsupportedModelError: an operator has no rule, or no input or output fits.
-        InputError: an unknown psi, emit or engine.
+        InputError: an unknown psi, emit or engine, or ones that do not go together.
         EngineError: the engine is not installed, or it fails, crashes or hangs.
     """
     _check_options(psi, emit, gradients)
+    _check_comparisons(emit, gradients, seed=seed, layer=grad_cam_layer)
     plan = make_plan(
         model.read(source),
         input=input,
@@ -104,12 +119,14 @@ def instrument(
         dynamic_batch=dynamic_batch,
     )
     plan.require_support()
-    if {"saliency", "layer-maps"} & set(emit):
+    if {"saliency", "layer-maps", "simple-saliency", "grad-cam"} & set(emit):
         _require_grid(plan)
     outputs = len(plan.graph.outputs)
     sites = plan.sites if freeze_biases else promote_biases(plan.graph, plan.sites)
     current = {bound.primal.y.name: bound.primal for bound in sites}
     primals = [current.get(p.y.name, p) for p in plan.primals]
+
+    cam = choose_layer(primals, plan.layouts, grad_cam_layer) if "grad-cam" in emit else None
 
     op = Emitter(plan.graph, plan.opset)
     views = Views(op, primals)
@@ -129,6 +146,17 @@ def instrument(
     x = views.of(plan.x)
     explained = Explained(x, plan.x.dtype, plan.layout, seeding, adjoint.input_gradient)
     publish(op, explained, sites, terms, STYLES[psi], emit)
+    differentiated = Differentiated(
+        plan.x,
+        plan.y,
+        primals,
+        views.primal,
+        adjoint,
+        cam,
+        views.of(plan.y),
+        _score_axes(plan)["class_axis"],
+    )
+    publish_comparisons(op, explained, differentiated, sites, STYLES[psi], emit)
 
     working.drop_unused(plan.graph)
     proto = working.to_proto(plan.graph, plan.proto, outputs)
@@ -143,7 +171,7 @@ def instrument(
         ranking=plan.ranking,
         gradients=gradients,
         psi=psi,
-        emits=tuple(name for name in EMITS if name in emit),
+        emits=tuple(name for name in (*EMITS, *METHOD_EMITS) if name in emit),
         frozen_biases=freeze_biases,
         seed=seed,
         layout=plan.fed_layout.name if plan.fed_layout else None,
@@ -152,6 +180,7 @@ def instrument(
         sites=tuple(bound.site for bound in sites),
         precision=precision_of(primals),
         pixels=plan.pixels.name if plan.pixels else None,
+        grad_cam_layer=cam[0].y.name if cam else None,
         score_shape=score_shape(plan.x, plan.y),
         **_score_axes(plan),
     )
@@ -209,7 +238,32 @@ def _check_options(psi: str, emit: Sequence[Emit], gradients: Engine) -> None:
     if psi not in STYLES:
         raise InputError("unknown-psi", f"there is no psi `{psi}`", f"one of: {', '.join(STYLES)}")
     for name in emit:
-        if name not in EMITS:
+        if name not in (*EMITS, *METHOD_EMITS):
             raise InputError(
-                "unknown-emit", f"`{name}` cannot be emitted", f"any of: {', '.join(EMITS)}"
+                "unknown-emit",
+                f"`{name}` cannot be emitted",
+                f"any of: {', '.join((*EMITS, *METHOD_EMITS))}",
             )
+
+
+def _check_comparisons(
+    emit: Sequence[Emit], gradients: Engine, *, seed: bool, layer: str | None
+) -> None:
+    """Fail for outputs of other methods that cannot be had in this way."""
+    if layer is not None and "grad-cam" not in emit:
+        raise InputError(
+            "no-grad-cam", f"the layer `{layer}` has no use without grad-cam", "emit grad-cam"
+        )
+    if seed and "probability" in emit:
+        raise InputError(
+            "seed-probability",
+            "a probability is a class's, and the model is to take a cotangent in its place",
+            "leave one of the two out",
+        )
+    variants = [word for word in emit if word in VARIANTS]
+    if variants and gradients != "standard":
+        raise InputError(
+            "engine-variant",
+            f"{variants[0]} changes the rule of ReLU, which the engine {gradients} does not",
+            "leave out the engine",
+        )

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import reprlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -29,13 +31,27 @@ BIAS = "fg_bias/"
 LAYER_MAP = "fg_layer_map/"
 BIAS_GRADIENT = "fg_bias_gradient/"
 
-_RESERVED = frozenset({TARGET, SEED, SCORE, EXPLAINED, CONTRIBUTIONS, SALIENCY, INPUT_GRADIENT})
-_RESERVED_BEGINNINGS = (BIAS, LAYER_MAP, BIAS_GRADIENT)
+SIMPLE_SALIENCY = "fg_simple_saliency"
+GRAD_CAM = "fg_grad_cam"
+GUIDED_BACKPROP = "fg_guided_backprop"
+DECONVNET = "fg_deconvnet"
+PROBABILITY = "fg_probability"
 
 PREDICTED = -1
 """The target that stands for the predicted class."""
 
-Emit = Literal["saliency", "contributions", "input-gradient", "layer-maps", "bias-gradients"]
+Emit = Literal[
+    "saliency",
+    "contributions",
+    "input-gradient",
+    "layer-maps",
+    "bias-gradients",
+    "simple-saliency",
+    "grad-cam",
+    "guided-backprop",
+    "deconvnet",
+    "probability",
+]
 EMITS: tuple[Emit, ...] = (
     "saliency",
     "contributions",
@@ -43,7 +59,26 @@ EMITS: tuple[Emit, ...] = (
     "layer-maps",
     "bias-gradients",
 )
+"""Of the full-gradient decomposition; every model that is instrumented can emit them."""
 DEFAULT_EMITS: tuple[Emit, ...] = ("saliency", "contributions")
+METHOD_EMITS: Mapping[Emit, str] = MappingProxyType(
+    {
+        "simple-saliency": SIMPLE_SALIENCY,
+        "grad-cam": GRAD_CAM,
+        "guided-backprop": GUIDED_BACKPROP,
+        "deconvnet": DECONVNET,
+        "probability": PROBABILITY,
+    }
+)
+"""Of the methods that full-gradients are compared with, and the output of each."""
+
+_RESERVED = frozenset(
+    {
+        *(TARGET, SEED, SCORE, EXPLAINED, CONTRIBUTIONS, SALIENCY, INPUT_GRADIENT),
+        *METHOD_EMITS.values(),
+    }
+)
+_RESERVED_BEGINNINGS = (BIAS, LAYER_MAP, BIAS_GRADIENT)
 
 Engine = Literal["standard", "ort-training"]
 ENGINES: tuple[Engine, ...] = ("standard", "ort-training")
@@ -126,6 +161,7 @@ class Manifest:
             order; None where there is no grid.
         pixels: the graph input of integer images whose first float tensor is ``input``; None
             where ``input`` is itself fed.
+        grad_cam_layer: the tensor that ``fg_grad_cam`` looks at, None where that is not emitted.
     """
 
     tool_version: str
@@ -149,6 +185,7 @@ class Manifest:
     class_axis: int | None = None
     score_grid: tuple[int, ...] | None = None
     pixels: str | None = None
+    grad_cam_layer: str | None = None
 
     @property
     def fed(self) -> str:

@@ -44,6 +44,7 @@ class Plan:
         ranking: the graph output that ranks the scores as ``y`` does, or None.
         layout: of ``x``, None where it has no spatial grid.
         output_layout: of the explained tensor, None where it has no grid.
+        layouts: of all tensors.
         primals: the active steps, in topological order.
         sites: in topological order.
         unsupported: nodes between input and output without a usable rule.
@@ -60,6 +61,7 @@ class Plan:
     ranking: str | None
     layout: Layout | None
     output_layout: Layout | None
+    layouts: Layouts
     primals: tuple[Primal, ...]
     sites: tuple[BoundSite, ...]
     unsupported: tuple[Unsupported, ...]
@@ -130,7 +132,7 @@ def make_plan(
     sites = find_sites(primals, layouts, freeze=freeze)
     return Plan(
         source, proto, graph, version, x, None if fed is x else fed, y, reason, ranking,
-        layouts.of(x), layouts.of(y), tuple(primals), sites, tuple(unsupported),
+        layouts.of(x), layouts.of(y), layouts, tuple(primals), sites, tuple(unsupported),
     )  # fmt: skip
 
 

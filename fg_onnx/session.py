@@ -36,6 +36,7 @@ _OUTPUTS: Mapping[str, str] = {
     "saliency": manifest.SALIENCY,
     "contributions": manifest.CONTRIBUTIONS,
     "input-gradient": manifest.INPUT_GRADIENT,
+    **dict(manifest.METHOD_EMITS.items()),
 }
 _GROUPS: Mapping[str, str] = {
     "layer-maps": manifest.LAYER_MAP,

@@ -5,14 +5,14 @@ This file knows no operator by name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx_graphsurgeon as gs
 
 from fg_onnx.graph.emit import Emitter
 from fg_onnx.graph.primal import Primal
-from fg_onnx.vjps.table import RULES, Cotangents
+from fg_onnx.vjps.table import RULES, Cotangents, Rule
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,10 +47,12 @@ def append_adjoint(
     y: gs.Tensor,
     ct_y: gs.Tensor,
     seen: Callable[[Primal], Primal] = lambda p: p,
+    rules: Mapping[str, Rule] = RULES,
 ) -> Adjoint:
     """Emit the adjoint of all steps between ``x`` and ``y``, whose cotangent is ``ct_y``.
 
-    ``seen`` gives a step as its rule is to read it (see `fg_onnx.graph.views`).
+    ``seen`` gives a step as its rule is to read it (see `fg_onnx.graph.views`). With other
+    ``rules`` than the table's it is not the adjoint, but what some methods put in its place.
 
     Raises:
         UnsupportedModelError: a rule cannot take its node.
@@ -61,7 +63,7 @@ def append_adjoint(
         cts = tuple(_collect(op, arrived, result) for result in p.outputs)
         if all(ct is None for ct in cts):
             continue
-        rule = RULES[p.op_type]
+        rule = rules[p.op_type]
         known = len(cts) if rule.outputs is None else rule.outputs
         for result, ct in zip(p.outputs[known:], cts[known:], strict=True):
             if result is not None and ct is not None:  # else it would be taken for 0

@@ -71,11 +71,11 @@ def layer_of(op: Emitter, psi: Psi, term: Term, layout: Layout) -> Layer:
             f"the number of channels of a tensor of shape {list(term.shape)} is not known",
             "export the model with a fixed number of channels, or emit no maps",
         )
-    values = _channels_first(op, values, term.shape, layout)
+    values = channels_first(op, values, term.shape, layout)
     return psi.layer(op, Channels(values, weight, count, layout.grid(term.shape)))
 
 
-def _channels_first(
+def channels_first(
     op: Emitter, values: gs.Tensor, shape: Sequence[Dim], layout: Layout
 ) -> gs.Tensor:
     """[N, C, *grid]"""
@@ -142,11 +142,17 @@ def saliency(
         for g in groups
     ]
     return op.total(
-        [total if found == size else _resize(op, psi, total, x, layout) for total, found in sums]
+        [
+            total if found == size else resized(op, total, x, layout, psi.coordinates)
+            for total, found in sums
+        ]
     )
 
 
-def _resize(op: Emitter, psi: Psi, tensor: gs.Tensor, x: gs.Tensor, layout: Layout) -> gs.Tensor:
+def resized(
+    op: Emitter, tensor: gs.Tensor, x: gs.Tensor, layout: Layout, coordinates: str
+) -> gs.Tensor:
+    """[N, 1, *size] at the size of the input, linear along every axis."""
     dims = op.shape(x)
     batch = op.Slice(dims, [0], [1], [0])
     size = layout.grid(x.shape)
@@ -158,12 +164,12 @@ def _resize(op: Emitter, psi: Psi, tensor: gs.Tensor, x: gs.Tensor, layout: Layo
     else:
         grid = op.Gather(dims, op.constant(list(layout.spatial)), axis=0)
         sizes = op.Concat(batch, op.constant(ones), grid, axis=0)
-    resized = op.Resize(
+    found = op.Resize(
         op.Unsqueeze(tensor, axes=[2]) if flat else tensor,
         None,
         None,
         sizes,
         mode="linear",
-        coordinate_transformation_mode=psi.coordinates,
+        coordinate_transformation_mode=coordinates,
     )
-    return op.Squeeze(resized, axes=[2]) if flat else resized
+    return op.Squeeze(found, axes=[2]) if flat else found

@@ -81,7 +81,7 @@ class Psi:
 _LayerOf: TypeAlias = Callable[[Emitter, Channels], Layer]
 
 
-def _contract(op: Emitter, channels: Channels, values: gs.Tensor, row: gs.Tensor | None) -> Layer:
+def contract(op: Emitter, channels: Channels, values: gs.Tensor, row: gs.Tensor | None) -> Layer:
     """sum_c row_c values_c -> [N, 1, *size]; the row is [C], [N, 1, C], or None for 1."""
     if row is None:
         total = op.ReduceSum(values, axes=[1], keepdims=1)
@@ -114,7 +114,7 @@ def _channel_extremes(op: Emitter, channels: Channels) -> Extremes:
 
 def _per_layer(op: Emitter, channels: Channels) -> Layer:
     """The sum over channels and the extremes over C, h, w; nothing is negative."""
-    total = _contract(op, channels, channels.values, channels.weight).total
+    total = contract(op, channels, channels.values, channels.weight).total
     each = _channel_extremes(op, channels)
     extremes = Extremes(
         op.ReduceMin(each.low, axes=[1], keepdims=1), op.ReduceMax(each.high, axes=[1], keepdims=1)
@@ -137,16 +137,16 @@ def _paper(op: Emitter, channels: Channels) -> Layer:
         row = op.Reciprocal(op.Add(span, EPSILON))
     else:
         row = op.Div(magnitude.weight, op.Add(op.Mul(span, magnitude.weight), EPSILON))
-    return _contract(op, magnitude, lifted, op.Unsqueeze(row, axes=[1]))
+    return contract(op, magnitude, lifted, op.Unsqueeze(row, axes=[1]))
 
 
 def _abs(op: Emitter, channels: Channels) -> Layer:
     magnitude = _magnitude(op, channels)
-    return _contract(op, magnitude, magnitude.values, magnitude.weight)
+    return contract(op, magnitude, magnitude.values, magnitude.weight)
 
 
 def _signed(op: Emitter, channels: Channels) -> Layer:
-    return _contract(op, channels, channels.values, channels.weight)
+    return contract(op, channels, channels.values, channels.weight)
 
 
 def _part(sign: float) -> _LayerOf:

@@ -48,11 +48,11 @@ def publish(
     x = explained.x
     batch = x.shape[0]
     input_term = Term(op.Mul(explained.gradient, x), tuple(x.shape))
-    _output(op, explained.seeding.score, manifest.SCORE, [batch])
+    add_output(op, explained.seeding.score, manifest.SCORE, [batch])
     if "contributions" in emit:
         columns = [input_term, *(terms[bound.site.name] for bound in sites)]
         table = aggregate.contributions(op, x, columns)
-        _output(op, table, manifest.CONTRIBUTIONS, [batch, len(columns)])
+        add_output(op, table, manifest.CONTRIBUTIONS, [batch, len(columns)])
     groups = []
     if "saliency" in emit or "layer-maps" in emit:
         layers = {
@@ -66,32 +66,35 @@ def publish(
         whole = aggregate.layer_of(op, psi, input_term, explained.layout)
         parts = [*aggregate.group_layers(op, {"input": whole}), *groups]
         total = aggregate.saliency(op, psi, parts, x, explained.layout)
-        _output(op, total, manifest.SALIENCY, [batch, 1, *explained.layout.grid(x.shape)])
+        add_output(op, total, manifest.SALIENCY, [batch, 1, *explained.layout.grid(x.shape)])
     if "input-gradient" in emit:
-        _output(op, explained.gradient, manifest.INPUT_GRADIENT, x.shape, explained.dtype)
+        add_output(op, explained.gradient, manifest.INPUT_GRADIENT, x.shape, explained.dtype)
     if "layer-maps" in emit:
         maps = aggregate.layer_maps(op, groups)
         for bound in sites:
             if bound.site.name in maps:
                 found, group = maps[bound.site.name]
-                _output(op, found, manifest.LAYER_MAP + bound.site.name, [batch, 1, *group.size])
+                add_output(op, found, manifest.LAYER_MAP + bound.site.name, [batch, 1, *group.size])
     if "bias-gradients" in emit:
         for bound in sites:
             product = terms[bound.site.name].product(op)
             own = bound.primal.y
             dtype = own.dtype if is_float(own) else product.dtype
-            _output(op, product, manifest.BIAS_GRADIENT + bound.site.name, bound.site.shape, dtype)
+            add_output(
+                op, product, manifest.BIAS_GRADIENT + bound.site.name, bound.site.shape, dtype
+            )
     if explained.seeding.index is not None:
-        _output(op, explained.seeding.index, manifest.EXPLAINED, [batch], np.int64)
+        add_output(op, explained.seeding.index, manifest.EXPLAINED, [batch], np.int64)
 
 
-def _output(
+def add_output(
     op: Emitter,
     tensor: gs.Tensor,
     name: str,
     shape: Sequence[Dim],
     dtype: npt.DTypeLike = np.float32,
 ) -> None:
+    """Add a tensor to the graph's outputs, by a name of the contract."""
     tensor = op.cast(tensor, dtype)
     result = gs.Variable(name, tensor.dtype, list(shape))
     op.graph.nodes.append(gs.Node("Identity", name, {}, [tensor], [result]))

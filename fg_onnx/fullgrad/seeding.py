@@ -99,6 +99,26 @@ def by_cotangent(op: Emitter, views: Views, x: gs.Tensor, y: gs.Tensor) -> Seedi
     return Seeding(op.ReduceSum(rows, axes=[1], keepdims=0), ct, None)
 
 
+def probability(
+    op: Emitter, x: gs.Tensor, y: gs.Tensor, seeding: Seeding, class_axis: int | None
+) -> gs.Tensor:
+    """[N]: the softmax of y's scores over the classes at the target, or the sigmoid of one score.
+
+    Args:
+        op: writes it.
+        x: the explained input.
+        y: the explained tensor.
+        seeding: by a target.
+        class_axis: of one image's scores; None: there is a single one.
+    """
+    assert seeding.index is not None
+    if class_axis is None or score_shape(x, y)[class_axis] == 1:
+        return op.Sigmoid(seeding.score)
+    soft = op.Softmax(y, axis=class_axis - len(score_shape(x, y)))
+    column = op.Unsqueeze(seeding.index, axes=[1])
+    return op.Reshape(op.GatherElements(_rows(op, x, y, soft), column, axis=1), [-1])
+
+
 def loosen_target(proto: onnx.ModelProto) -> None:
     """Declare ``fg_target`` of free length, although its default has one entry."""
     for value in proto.graph.input:

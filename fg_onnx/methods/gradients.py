@@ -58,6 +58,36 @@ class FullGrad(Method):
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class SimpleFullGrad(Method):
+    """FullGrad with the gradient by every bias in the place of its product with the bias.
+
+    Attributes:
+        psi: as of `FullGrad`.
+    """
+
+    name: ClassVar[str] = "simple-fullgrad"
+    summary: ClassVar[str] = "psi(x * gradient) plus psi(gradient by the bias) of every layer"
+    citation: ClassVar[str] = "the released code of Srinivas & Fleuret 2019, simple_fullgrad.py"
+    emit: ClassVar[tuple[Emit, ...]] = ("simple-saliency",)
+    psi: str | None = None
+
+    def __post_init__(self) -> None:
+        require_psi(self, self.psi)
+
+    @property
+    def instrumenting(self) -> dict[str, Any]:
+        """The style is in the graph."""
+        return {} if self.psi is None else {"psi": self.psi}
+
+    def maps(self, task: Task) -> Found:
+        """The map that the model emits."""
+        clean = task.clean("simple-saliency", lambda found: found.methods["simple-saliency"])
+        assert clean.values is not None
+        signed = task.session.manifest.psi == "signed"
+        return Found(clean.values, clean.targets, clean.scores, signed=signed)
+
+
 def require_psi(method: Method, psi: str | None) -> None:
     """Fail where there is no such style.
 
@@ -87,6 +117,43 @@ class InputGradient(OverChannels):
         assert clean.values is not None
         maps = self.reduced(task, clean.values)
         return Found(maps, clean.targets, clean.scores, signed=self.signed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ChangedRelu(OverChannels):
+    """What reaches the input where the rule of ReLU is another one."""
+
+    def maps(self, task: Task) -> Found:
+        """The signal at the input, reduced."""
+        (word,) = self.emit
+        clean = task.clean(word, lambda found: found.methods[word])
+        assert clean.values is not None
+        maps = self.reduced(task, clean.values)
+        return Found(maps, clean.targets, clean.scores, signed=self.signed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuidedBackprop(_ChangedRelu):
+    """The gradient with negative signals stopped at every ReLU."""
+
+    name: ClassVar[str] = "guided-backprop"
+    summary: ClassVar[str] = "|signal at the input|, ReLU passing max(ct, 0) * [y > 0]"
+    citation: ClassVar[str] = (
+        "Springenberg, Dosovitskiy, Brox & Riedmiller, Striving for Simplicity, ICLR workshop 2015"
+    )
+    emit: ClassVar[tuple[Emit, ...]] = ("guided-backprop",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deconvnet(_ChangedRelu):
+    """The gradient with ReLU applied to the signal in the place of its derivative."""
+
+    name: ClassVar[str] = "deconvnet"
+    summary: ClassVar[str] = "|signal at the input|, ReLU passing max(ct, 0)"
+    citation: ClassVar[str] = (
+        "Zeiler & Fergus, Visualizing and Understanding Convolutional Networks, ECCV 2014"
+    )
+    emit: ClassVar[tuple[Emit, ...]] = ("deconvnet",)
 
 
 @dataclass(frozen=True, kw_only=True)

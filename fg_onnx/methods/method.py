@@ -63,6 +63,13 @@ class Method:
         """What `fg_onnx.instrument` is to be told beside ``emit``."""
         return {}
 
+    def __post_init__(self) -> None:
+        """Check the options.
+
+        Raises:
+            InputError: one of them makes no sense.
+        """
+
     def maps(self, task: Task) -> Found:
         """The maps of a task's images."""
         raise NotImplementedError
@@ -87,28 +94,42 @@ class Method:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OverChannels(Method):
-    """A method whose values have channels, which its maps do not.
+class Magnitudes(Method):
+    """A method of values by channel, whose maps are of their magnitudes.
 
     Attributes:
-        signed: keep the sign: the sum over channels, so that what speaks against the target is
-            negative.
-        channels: without a sign: the ``sum`` of the channels' magnitudes, or the ``max``.
+        channels: the ``sum`` of the channels' magnitudes, or the ``max``.
     """
 
-    signed: bool = False
     channels: str = "sum"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.require("channels", self.channels in ("sum", "max"), "sum or max")
+
+    def reduced(self, task: Task, values: Array) -> Array:
+        """Values in the shape of the images as maps [N, *grid]."""
+        magnitude = np.abs(values)
+        reduce = magnitude.sum if self.channels == "sum" else magnitude.max
+        return np.asarray(reduce(axis=task.channel))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OverChannels(Magnitudes):
+    """A method of values by channel, whose maps may keep the sign.
+
+    Attributes:
+        signed: keep the sign: the sum over channels, so that what speaks against the target is
+            negative; ``channels`` has no use then.
+    """
+
+    signed: bool = False
 
     def reduced(self, task: Task, values: Array) -> Array:
         """Values in the shape of the images as maps [N, *grid]."""
         if self.signed:
             return np.asarray(values.sum(axis=task.channel))
-        magnitude = np.abs(values)
-        reduce = magnitude.sum if self.channels == "sum" else magnitude.max
-        return np.asarray(reduce(axis=task.channel))
+        return super().reduced(task, values)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,4 +160,5 @@ class Drawing(Method):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.require("seed", self.seed >= 0, "a whole number from 0 on")

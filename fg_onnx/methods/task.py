@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -95,7 +95,9 @@ class Task:
         self._expect(len(self.images))
         for start in range(0, len(self.images), self.batch):
             rows = np.arange(start, min(start + self.batch, len(self.images)))
-            found = self._run(self.images[rows], rows, self.asked[rows], output)
+            found = self._run(
+                self.images[rows], rows, self.asked[rows], () if output is None else (output,)
+            )
             assert found.targets is not None
             targets.append(found.targets)
             scores.append(found.scores)
@@ -107,34 +109,37 @@ class Task:
     def each(
         self,
         targets: Array,
+        rows: Sequence[int],
         samples: int,
         make: Callable[[int, int], Array],
-        output: str | None = None,
+        *outputs: str,
     ) -> Iterator[tuple[int, Attribution, int]]:
         """Run other images in the place of each, ``make(row, sample)`` of shape [...].
 
         Args:
             targets: int64 [N], of the images, whatever the others' predicted class is.
+            rows: of the images that are meant.
             samples: how many for each image.
             make: gives them.
-            output: what is brought beside the scores.
+            outputs: what is brought beside the scores.
 
         Yields:
             The image's row, the attribution of a batch and the row in that; image by image, and
             sample by sample, whatever the size of a batch.
         """
-        pairs = itertools.product(range(len(self.images)), range(samples))
-        self._expect(len(self.images) * samples)
+        pairs = itertools.product(rows, range(samples))
+        self._expect(len(rows) * samples)
         while chunk := list(itertools.islice(pairs, self.batch)):
-            rows = np.array([row for row, _ in chunk])
+            chosen = np.array([row for row, _ in chunk])
             made = np.stack([make(row, sample) for row, sample in chunk])
-            found = self._run(made.astype(self.images.dtype), rows, targets[rows], output)
-            for index, row in enumerate(rows):
+            found = self._run(made.astype(self.images.dtype), chosen, targets[chosen], outputs)
+            for index, row in enumerate(chosen):
                 yield int(row), found, index
 
-    def _run(self, images: Array, rows: Array, targets: Array, output: str | None) -> Attribution:
+    def _run(
+        self, images: Array, rows: Array, targets: Array, outputs: Sequence[str]
+    ) -> Attribution:
         fed = {name: self._rows(name, value, rows) for name, value in self.feeds.items()}
-        outputs = () if output is None else (output,)
         found = self.session.explain(images, targets, feeds=fed, outputs=outputs)
         self._done[0] += len(images)
         if self.progress is not None:
