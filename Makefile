@@ -30,10 +30,10 @@ $(VENV)/.demo: $(VENV)/.base
 	$(PIP) --group samples
 	touch $@
 
-# torchvision and timm without their dependencies: they would bring a CUDA build of torch.
+# torchvision, timm and captum without their dependencies: they would bring a CUDA build of torch.
 $(VENV)/.test: $(VENV)/.demo
 	$(PIP) --group test --group lint --group torch
-	$(PIP) --no-deps torchvision==0.28.0 timm==1.0.31
+	$(PIP) --no-deps torchvision==0.28.0 timm==1.0.31 captum==0.9.0
 	touch $@
 
 demo: $(VENV)/.demo
