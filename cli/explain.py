@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,6 +19,17 @@ from fg_onnx.errors import InputError, printable
 
 from .console import CHECK_FAILED, counted, faint, note, say, say_json, strong
 from .labels import read_labels, require_count
+from .method import (
+    FULLGRAD,
+    BaselineOption,
+    LayerOption,
+    MethodOption,
+    NoiseOption,
+    SamplesOption,
+    SeedNumberOption,
+    SignedOption,
+    StepsOption,
+)
 from .options import (
     DeviceOption,
     InputOption,
@@ -31,12 +40,14 @@ from .options import (
     PreprocessOption,
     PsiOption,
 )
+from .progress import Bar
 
 if TYPE_CHECKING:
     from fg_onnx import Attribution, DeviceArray, Manifest, Preprocessing, Session
     from fg_onnx.attribution import Array
 
     from .given import Feeds, Sample
+    from .method import MethodTask
     from .regions import Region
     from .results import Explanation, Folder
     from .targets import Indices, Target
@@ -95,10 +106,19 @@ def explain(
         typer.Option(
             min=0.0,
             help="The largest residual of completeness that passes. Default: 1e-4, or 1e-2 for a "
-            "float16 model and TF32.",
+            "float16 model and TF32. Of integrated-gradients: the share of f(x) - f(baseline) that "
+            "may be missing where steps end; default 0.01.",
         ),
     ] = None,
     psi: PsiOption = None,
+    method: MethodOption = FULLGRAD,
+    samples: SamplesOption = None,
+    noise: NoiseOption = None,
+    baseline: BaselineOption = None,
+    steps: StepsOption = None,
+    layer: LayerOption = None,
+    seed_number: SeedNumberOption = None,
+    signed: SignedOption = None,
     preprocess: PreprocessOption = None,
     labels: LabelsOption = None,
     device: DeviceOption = "auto",
@@ -114,18 +134,41 @@ def explain(
 
     MODEL is an instrumented model, or a plain one, which is instrumented in memory. Every image is
     read before anything is written: one that cannot be read stops it all. Exit code 1 if the
-    contributions of any image do not add up to its score.
+    contributions of any image do not add up to its score, which is known of fullgrad alone.
     """
     from .given import Feeds, find_samples, is_array, parse_feeds, read_samples
+    from .method import MethodTask, choose_method, describe_method, is_signed, require_plain
     from .opening import Wanted, open_model, require_feeds
     from .regions import read_region
     from .results import Folder, to_document
     from .targets import parse_target
 
     names = read_labels(labels) if labels else None
+    by_fullgrad = method == FULLGRAD
+    options = {
+        "psi": psi,
+        "samples": samples,
+        "noise": noise,
+        "baseline": baseline,
+        "steps": steps,
+        "layer": layer,
+        "seed": seed_number,
+        "signed": signed,
+        "tolerance": None if by_fullgrad else tolerance,
+    }
+    chosen = choose_method(method, options)
+    require_plain(chosen, layers=layers, region=region is not None)
     where = read_region(region) if region is not None else None
     named = parse_feeds(feed or ())
-    wanted = Wanted(psi, input_, output, layers, where is not None, tuple(names) if names else None)
+    wanted = Wanted(
+        psi if by_fullgrad else None,
+        input_,
+        output,
+        layers,
+        where is not None,
+        tuple(names) if names else None,
+        None if by_fullgrad else chosen,
+    )
     session = open_model(model, wanted, device, tf32=tf32)
     manifest = session.manifest
     require_feeds(model, session, named)
@@ -136,19 +179,26 @@ def explain(
     texts: Sequence[str | None] = target or [None]
     aims = [parse_target(text, names, manifest, region=where is not None) for text in texts]
     needs_steps = not all(map(is_array, [*paths, *named.values()]))
-    steps = preprocessing_for(model, manifest, preprocess) if needs_steps else None
-    feeds = Feeds(named, session, steps)
-    feeds.require_count(sum(1 for _ in read_samples(paths, session, steps)))
-    task = Task(session, steps, aims, where, feeds)
-    folder = Folder(out, paths, signed=manifest.psi == "signed")
+    prepare = preprocessing_for(model, manifest, preprocess) if needs_steps else None
+    feeds = Feeds(named, session, prepare)
+    feeds.require_count(sum(1 for _ in read_samples(paths, session, prepare)))
+    task: Task | MethodTask
+    if by_fullgrad:
+        task, has_sign = Task(session, prepare, aims, where, feeds), manifest.psi == "signed"
+    else:
+        task, has_sign = MethodTask(session, chosen, prepare, aims, feeds), is_signed(chosen)
+    folder = Folder(out, paths, signed=has_sign)
     explanations = list(_explained(task, paths, folder, names, layers))
-    document = to_document(str(model), session, explanations)
+    document = to_document(str(model), session, describe_method(chosen, manifest), explanations)
     written = folder.finish(document)
     if json_:
         say_json(document)
     else:
         _print(explanations, session.device, written)
-    _certify(explanations, session.tolerance if tolerance is None else tolerance)
+    if isinstance(task, MethodTask):
+        task.say_uncertified()
+    else:
+        _certify(explanations, session.tolerance if tolerance is None else tolerance)
 
 
 def preprocessing_for(model: Path, manifest: Manifest, chosen: str | None) -> Preprocessing:
@@ -190,8 +240,11 @@ class Task:
     aims: Sequence[Target]
     region: Region | None
     feeds: Feeds
+    is_slow = False
 
-    def explain(self, batch: Sequence[Sample]) -> list[tuple[Attribution, Indices]]:
+    def explain(
+        self, batch: Sequence[Sample], _: Callable[[float], None]
+    ) -> list[tuple[Attribution, Indices, None]]:
         """The attributions of a batch, each with the target of every sample."""
         import numpy as np
 
@@ -206,12 +259,12 @@ class Task:
             for indices in aim.of(len(batch), scores, class_axis):
                 attribution = self.session.explain(array, indices, feeds=fed)
                 assert attribution.targets is not None
-                found.append((attribution, attribution.targets))
+                found.append((attribution, attribution.targets, None))
         return found
 
     def _explain_region(
         self, batch: Sequence[Sample], array: DeviceArray, fed: dict[str, Array], region: Region
-    ) -> list[tuple[Attribution, Indices]]:
+    ) -> list[tuple[Attribution, Indices, None]]:
         scores = functools.cache(lambda: self.session.dense_scores(array, fed))
         size = region.size(self.session.manifest, scores)
         weights = region.weights(self.session, batch, self.steps, size)
@@ -219,12 +272,12 @@ class Task:
         for aim in self.aims:
             for classes in aim.of(len(batch), lambda: region.sums(self.session, scores(), weights)):
                 seed = region.seed(self.session, scores, weights, classes)
-                found.append((self.session.explain(array, seed=seed, feeds=fed), classes))
+                found.append((self.session.explain(array, seed=seed, feeds=fed), classes, None))
         return found
 
 
 def _explained(
-    task: Task,
+    task: Task | MethodTask,
     paths: Sequence[Path],
     folder: Folder,
     labels: Sequence[str] | None,
@@ -234,14 +287,13 @@ def _explained(
 
     manifest = task.session.manifest
     region = task.region.text if task.region else None
-    shown = len(paths) > _FEW and sys.stderr.isatty()
-    progress = typer.progressbar(length=len(paths), label="explaining", file=sys.stderr)
-    with progress if shown else nullcontext() as bar:
+    with Bar(len(paths), wanted=task.is_slow or len(paths) > _FEW) as bar:
         for batch in batches(read_samples(paths, task.session, task.steps)):
-            found = task.explain(batch)
+            images = sum(sample.row in (None, 0) for sample in batch)
+            found = task.explain(batch, functools.partial(bar.within, images))
             for row, sample in enumerate(batch):
                 done = set()
-                for attribution, targets in found:
+                for attribution, targets, delta in found:
                     index = int(targets[row])
                     if index in done:
                         continue  # two ways to name one target
@@ -249,10 +301,16 @@ def _explained(
                     kind = index if region else manifest.class_of(index)
                     label = labels[kind] if labels else None
                     yield folder.write(
-                        sample, attribution, row, index, label, layers=layers, region=region
+                        sample,
+                        attribution,
+                        row,
+                        index,
+                        label,
+                        layers=layers,
+                        region=region,
+                        delta=None if delta is None else float(delta[row]),
                     )
-            if bar is not None:
-                bar.update(sum(sample.row in (None, 0) for sample in batch))
+            bar.finish(images)
 
 
 # --- what is said -------------------------------------------------------------------------------
@@ -263,7 +321,7 @@ def _print(explanations: Sequence[Explanation], device: str, document: Path) -> 
         say(strong(image))
         for found in group:
             say(
-                f"  {_class_text(found)}  score {found.score:.6g}  residual {found.residual:.1e}\n"
+                f"  {_class_text(found)}  score {found.score:.6g}{_check_text(found)}\n"
                 f"    {faint(_files_text(found))}"
             )
     count = counted(len(explanations), "explanation")
@@ -281,6 +339,13 @@ def _class_text(found: Explanation) -> str:
     if found.region is not None:
         return f"{name} over {printable(found.region)}"
     return name if found.place is None else f"{name} at {list(found.place)}"
+
+
+def _check_text(found: Explanation) -> str:
+    """What is known of completeness."""
+    if found.residual is not None:
+        return f"  residual {found.residual:.1e}"
+    return "" if found.delta is None else f"  delta {found.delta:.2g}"
 
 
 def _files_text(found: Explanation) -> str:

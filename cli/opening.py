@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import fg_onnx
 from fg_onnx.errors import UnsupportedModelError
@@ -18,6 +18,7 @@ from .describe import shape_text
 if TYPE_CHECKING:
     from fg_onnx import Manifest, Session
     from fg_onnx.manifest import Emit
+    from fg_onnx.methods import Method
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Wanted:
         layers: whether layer maps are asked for.
         seed: whether a cotangent is to be fed in the place of a class.
         labels: class names, or None.
+        method: that is to explain, None for full-gradients.
     """
 
     psi: str | None = None
@@ -39,11 +41,21 @@ class Wanted:
     layers: bool = False
     seed: bool = False
     labels: tuple[str, ...] | None = None
+    method: Method | None = None
 
     @property
     def emit(self) -> list[Emit]:
         """What the model has to compute."""
+        if self.method is not None:
+            return list(self.method.emit)
         return ["saliency", "contributions", *(["layer-maps"] if self.layers else [])]  # type: ignore[list-item]
+
+    @property
+    def in_graph(self) -> dict[str, Any]:
+        """What `instrument` is told of the post-processing."""
+        return (
+            {"psi": self.psi or "reference"} if self.method is None else self.method.instrumenting
+        )
 
 
 def open_model(model: Path, wanted: Wanted, device: str, *, tf32: bool) -> Session:
@@ -69,10 +81,10 @@ def open_model(model: Path, wanted: Wanted, device: str, *, tf32: bool) -> Sessi
             str(model),
             input=wanted.input,
             output=wanted.output,
-            psi=wanted.psi or "reference",
             emit=wanted.emit,
             seed=wanted.seed,
             labels=wanted.labels,
+            **wanted.in_graph,
         ),
         device=device,
         tf32=tf32,
@@ -130,7 +142,7 @@ def _require(model: Path, manifest: Manifest, wanted: Wanted) -> None:
         }
         raise UnsupportedModelError(
             "not-emitted",
-            f"`{model}` is instrumented without {without[missing[-1]]}",
+            f"`{model}` is instrumented without {without.get(missing[-1], missing[-1])}",
             f"run `fg-onnx instrument SOURCE --emit {','.join(wanted.emit)}`, or give the source "
             "model",
         )

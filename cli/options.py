@@ -26,7 +26,8 @@ EmitOption: TypeAlias = Annotated[
     typer.Option(
         metavar="A,B,...",
         help="What is computed beyond the score: saliency, contributions, input-gradient, "
-        "layer-maps, bias-gradients.",
+        "layer-maps, bias-gradients; and of other methods: simple-saliency, grad-cam, "
+        "guided-backprop, deconvnet, probability.",
     ),
 ]
 PreprocessOption: TypeAlias = Annotated[

@@ -37,29 +37,32 @@ class Explanation:
         target: index of the explained score; over a region, of the class.
         label: the class's name, None where that is not known.
         score: the explained scalar.
-        residual: of completeness; 0 is complete.
+        residual: of completeness, 0 is complete; None for methods other than fullgrad.
         contributions: of the input and of every site.
         files: what was written: the array, for an image and a flat map pictures too, and on request
             the layers.
         row: of an array that holds several samples, else None.
         place: of a dense output: the target's position among an image's scores, else None.
         region: over which the class's scores are summed, else None.
+        delta: of integrated gradients, what the attributions sum to beyond f(x) - f(baseline);
+            else None.
     """
 
     image: str
     target: int
     label: str | None
     score: float
-    residual: float
+    residual: float | None
     contributions: Mapping[str, float]
     files: Mapping[str, str]
     row: int | None = None
     place: tuple[int, ...] | None = None
     region: str | None = None
+    delta: float | None = None
 
     def complete(self, tolerance: float) -> bool:
         """Whether the contributions add up to the score; a NaN does not."""
-        return self.residual <= tolerance
+        return self.residual is not None and self.residual <= tolerance
 
     def to_dict(self) -> dict[str, Any]:
         """The fields, in the order of the document."""
@@ -67,7 +70,7 @@ class Explanation:
 
 
 def to_document(
-    model: str, session: Session, explanations: Sequence[Explanation]
+    model: str, session: Session, method: Mapping[str, Any], explanations: Sequence[Explanation]
 ) -> dict[str, Any]:
     """The JSON document; a site that is not spatial counts, but is not in the map."""
     manifest = session.manifest
@@ -77,6 +80,7 @@ def to_document(
         "device": session.device,
         "input": manifest.input,
         "output": manifest.output,
+        "method": method,
         "sites": [
             {"name": site.name, "kind": site.kind, "op": site.op, "spatial": site.spatial}
             for site in manifest.sites
@@ -107,13 +111,13 @@ class Folder:
         *,
         layers: bool,
         region: str | None = None,
+        delta: float | None = None,
     ) -> Explanation:
         """Write the files of one sample and target: row ``row`` of ``found``.
 
         Raises:
             OutputError: the folder cannot be written.
         """
-        assert found.residual is not None
         assert found.saliency is not None
         name = self._names[sample.path]
         stem = f"{name}.{target}" if sample.row is None else f"{name}.{sample.row}.{target}"
@@ -130,12 +134,13 @@ class Folder:
             target=target,
             label=label,
             score=float(found.scores[row]),
-            residual=float(found.residual[row]),
+            residual=None if found.residual is None else float(found.residual[row]),
             contributions=found.named_contributions(row),
             files={kind: str(path) for kind, path in written.items()},
             row=sample.row,
             place=held.place(target) if held.dense and region is None else None,
             region=region,
+            delta=delta,
         )
 
     def finish(self, document: Mapping[str, Any]) -> Path:

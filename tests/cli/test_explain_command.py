@@ -49,17 +49,20 @@ BAG, BOOT = FASHION / "bag_18.png", FASHION / "ankle-boot_0.png"
 
 def test_the_document(tmp_path, vgg, explained):
     document = explained(vgg, BAG, BOOT)
-    keys = ["schema_version", "model", "device", "input", "output", "sites", "explanations"]
-    assert list(document) == keys
+    keys = ["schema_version", "model", "device", "input", "output", "method", "sites"]
+    assert list(document) == [*keys, "explanations"]
     assert document["schema_version"] == 1
     assert document["model"] == str(vgg)
     assert document["device"] == Session(vgg).device
+    assert document["method"]["name"] == "fullgrad"
+    assert document["method"]["options"] == {"psi": "reference"}
+    assert document["method"]["certified"]
     assert (document["input"], document["output"]) == ("image", "logits")
     assert [site["spatial"] for site in document["sites"]] == [True] * 8 + [False]
     assert [e["label"] for e in document["explanations"]] == ["Bag", "Ankle boot"]
     for entry, image in zip(document["explanations"], (BAG, BOOT), strict=True):
         keys = ["image", "target", "label", "score", "residual", "contributions", "files"]
-        keys += ["row", "place", "region"]
+        keys += ["row", "place", "region", "delta"]
         assert list(entry) == keys
         assert entry["image"] == str(image)
         assert list(entry["files"]) == ["overlay", "map", "array"]

@@ -1,0 +1,204 @@
+"""``fg-onnx explain --method``: other methods than full-gradients, by the same command."""
+
+# onnx is slow to import, and --help is not to wait for it
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+import typer
+
+from fg_onnx.errors import InputError
+
+from .console import note
+
+if TYPE_CHECKING:
+    from fg_onnx import Attribution, Manifest, Preprocessing, Session
+    from fg_onnx.attribution import Array
+    from fg_onnx.methods import Method, MethodMaps
+
+    from .given import Feeds, Sample
+    from .targets import Indices, Target
+
+FULLGRAD = "fullgrad"
+
+MethodOption: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="fullgrad, simple-fullgrad, smooth-fullgrad, input-gradient, gradient-x-input, "
+        "smooth-grad, smooth-grad-squared, integrated-gradients, grad-cam, guided-backprop, "
+        "deconvnet, rise or random. Only fullgrad has a completeness certificate.",
+    ),
+]
+SamplesOption: TypeAlias = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Of the smooth methods and rise: how often an image is run."),
+]
+NoiseOption: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE",
+        help="Of the smooth methods: the noise's deviation, as a share of the image's range.",
+    ),
+]
+BaselineOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Of integrated-gradients and rise: black, mean, blur or zero.",
+    ),
+]
+StepsOption: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Of integrated-gradients: the number of steps. Default: as many as --tolerance needs.",
+    ),
+]
+LayerOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="Of grad-cam: a node or tensor. Default: the last convolution."
+    ),
+]
+SeedNumberOption: TypeAlias = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Of methods that draw at random: the seed. Default: 0."),
+]
+SignedOption: TypeAlias = Annotated[
+    bool | None,
+    typer.Option(
+        "--signed", help="Of methods by gradients: keep the sign, as --psi signed of fullgrad does."
+    ),
+]
+
+
+def choose_method(name: str, options: Mapping[str, Any]) -> Method:
+    """A method by the options of the command line, None for what was not given.
+
+    Raises:
+        InputError: there is no such method, or it has no such option.
+    """
+    from fg_onnx.methods.interface import make_method
+
+    return make_method(name, {k: v for k, v in options.items() if v is not None})
+
+
+def require_plain(method: Method, *, layers: bool, region: bool) -> None:
+    """Fail for what only full-gradients have.
+
+    Raises:
+        InputError: ``fullgrad-only``.
+    """
+    for option, given in (("--layers", layers), ("--region", region)):
+        if given and method.name != FULLGRAD:
+            raise InputError(
+                "fullgrad-only",
+                f"{option} belongs to fullgrad, and not to {method.name}",
+                "leave it out, or leave out --method",
+            )
+
+
+def is_signed(method: Method) -> bool:
+    """Whether its maps keep the sign."""
+    return bool(getattr(method, "signed", False)) or getattr(method, "psi", None) == "signed"
+
+
+@dataclass(frozen=True)
+class MethodTask:
+    """What is explained of every sample, by another method than full-gradients.
+
+    Attributes:
+        session: the model, with what the method needs.
+        method: and its options.
+        steps: how images are prepared, None where there are none.
+        aims: the targets.
+        feeds: further inputs.
+        notes: what the method has said so far of its numbers.
+    """
+
+    session: Session
+    method: Method
+    steps: Preprocessing | None
+    aims: Sequence[Target]
+    feeds: Feeds
+    notes: list[str] = field(default_factory=list)
+    region: None = None
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether one image is worth a progress bar."""
+        return self.method.samples_inputs
+
+    def explain(
+        self, batch: Sequence[Sample], within: Callable[[float], None]
+    ) -> list[tuple[Attribution, Indices, Array | None]]:
+        """A batch's maps in the place of FullGrad's, the target of every sample, and its delta.
+
+        ``within`` is told how much of the batch is done.
+        """
+        import numpy as np
+
+        from fg_onnx.methods import Explainer
+
+        explainer = Explainer(self.session, self.method, preprocessing=self.steps)
+        array = np.concatenate([sample.array for sample in batch])
+        fed = self.feeds.of(batch)
+        scores = functools.cache(lambda: self.session.dense_scores(array, fed))
+        axis = self.session.manifest.class_axis
+        wanted = [i for aim in self.aims for i in aim.of(len(batch), scores, axis)]
+        found = []
+        for number, indices in enumerate(wanted):
+
+            def told(done: int, total: int, number: int = number) -> None:
+                within((number + done / total) / len(wanted))
+
+            made = explainer.attribute(array, indices, feeds=fed, progress=told)
+            found.append((_as_attribution(made, self.session), made.targets, made.delta))
+            self.notes.extend(text for text in made.notes if text not in self.notes)
+        return found
+
+    def say_uncertified(self) -> None:
+        """What the maps are not, and what is to be known of them, on stderr."""
+        for text in self.notes:
+            note(f"{self.method.name}: {text}")
+        note(f"{self.method.name} has no completeness certificate")
+
+
+def _as_attribution(found: MethodMaps, session: Session) -> Attribution:
+    """A method's maps where those of full-gradients are; it has no contributions."""
+    from fg_onnx import Attribution
+
+    return Attribution(
+        scores=found.scores,
+        targets=found.targets,
+        contributions=None,
+        residual=None,
+        saliency=found.maps,
+        input_gradient=None,
+        layer_maps={},
+        bias_gradients={},
+        outputs={},
+        manifest=session.manifest,
+        methods={},
+    )
+
+
+def describe_method(method: Method, manifest: Manifest) -> dict[str, Any]:
+    """The method in the document that lists the explanations."""
+    options = {name: getattr(method, name) for name in method.options()}
+    if "psi" in options:
+        options["psi"] = options["psi"] or manifest.psi
+    if "layer" in options:
+        options["layer"] = manifest.grad_cam_layer
+    return {
+        "name": method.name,
+        "citation": method.citation,
+        "options": options,
+        "certified": method.name == FULLGRAD,
+    }
