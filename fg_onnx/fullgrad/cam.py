@@ -21,7 +21,7 @@ from fg_onnx.grid.layouts import Layouts
 from fg_onnx.vjps.table import RULES
 
 _CONVOLUTIONS = frozenset({"Conv", "ConvTranspose", "DeformConv"})
-_IN_PLACE = frozenset({"kept", "joined", "permuted"})  # of a rule's `axes`
+_IN_PLACE = frozenset({"kept", "joined", "permuted", "product"})  # of a rule's `axes`
 _NORMALISING = frozenset({"BatchNormalization", "LRN"})
 
 
@@ -35,7 +35,7 @@ def choose_layer(
         layouts: of their tensors.
         name: of a node or tensor; None: the last convolution whose result has more than one
             position, and of what follows it at the same positions (BatchNormalization, activation,
-            a residual sum) the last.
+            a Linear over channels, a residual sum) the last.
 
     Raises:
         UnsupportedModelError: ``no-such-layer``.
