@@ -131,7 +131,9 @@ class SmoothFullGrad(Noisy):
         def make(row: int, sample: int) -> Array:
             return self.noisy(task, row, sample).astype(task.images.dtype)
 
-        runs = task.each(clean.targets, [row], self.samples, make, *self.emit)
+        # A model without a single site has no bias-gradients to be asked for.
+        outputs = self.emit if task.session.manifest.sites else ("input-gradient",)
+        runs = task.each(clean.targets, [row], self.samples, make, *outputs)
         for sample, (_, found, index) in enumerate(runs):
             input_term += _gradient(found, index) * make(row, sample)
             for site in sites:

@@ -6,11 +6,13 @@ import numpy as np
 import onnx
 import pytest
 from conftest import SAMPLES
-from graphs import two_stages
+from graphs import build, draw, noise, two_stages
+from plain import close
 from traps import traps
 
 from fg_onnx import Session, instrument
 from fg_onnx.manifest import METHOD_EMITS
+from fg_onnx.methods import explainer
 from fg_onnx.vjps import RULES
 from fg_onnx.vjps.rectifiers import OTHER_ACTIVATIONS, RECTIFIERS
 from sample_models import tasks
@@ -73,3 +75,48 @@ def test_other_tasks(task):
     emitted = instrument(TASKS[task], emit=("probability",))
     onnx.checker.check_model(emitted.model, full_check=True)
     assert traps(emitted.model) == []
+
+
+def test_every_form_of_a_site_is_aggregated_outside_the_graph_as_inside(sample):
+    """Without noise the mean of the decomposition is the decomposition."""
+    further = dict(sample.feeds)
+    images = further.pop(sample.image)
+    options = {"threads": 1, "device": "cpu", "psi": "abs"}
+    smooth = explainer(sample.model, "smooth-fullgrad", noise=0.0, samples=1, **options)
+    plain = explainer(sample.model, "fullgrad", **options)
+    expected = plain.explain(images, 0, feeds=further)
+    close(smooth.explain(images, 0, feeds=further), expected, 1e-5)
+
+
+@pytest.mark.parametrize("task", ["signal", "volume", "tokens"])
+def test_other_grids_are_aggregated_outside_the_graph_as_inside(task):
+    model = TASKS[task]
+    options = {"threads": 1, "device": "cpu", "psi": "abs"}
+    plain = explainer(model, "fullgrad", **options)
+    images = noise(2, *plain.session.input_shape[1:])
+    smooth = explainer(model, "smooth-fullgrad", noise=0.0, samples=1, **options)
+    close(smooth.explain(images), plain.explain(images), 1e-5)
+
+
+def test_simple_fullgrad_leaves_out_what_has_no_bias():
+    """SiLU has an offset and no bias: the map is that of the input term and the one Conv."""
+    nodes = """
+        c = Conv <pads = [1,1,1,1]> (x, w, b)
+        s = Sigmoid (c)
+        r = Mul (c, s)
+        p = GlobalAveragePool (r)
+        logits = Flatten (p)
+    """
+    weights = {"w": draw("w", 4, 3, 3, 3), "b": draw("b", 4)}
+    model = build(nodes, weights, inputs="float[N,3,8,8] x", outputs="float[N,4] logits")
+    images = noise(2, 3, 8, 8)
+    found = Session(
+        instrument(
+            model, psi="signed", emit=("simple-saliency", "bias-gradients", "input-gradient")
+        ),
+        threads=1,
+    ).explain(images, 1)
+    assert len(found.bias_gradients) == 2
+    by_bias = found.bias_gradients["c"] / draw("b", 4).reshape(1, 4, 1, 1)
+    expected = (found.input_gradient * images).sum(1) + by_bias.sum(1)
+    close(found.methods["simple-saliency"], expected, 1e-5)
