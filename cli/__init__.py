@@ -16,6 +16,7 @@ from fg_onnx._version import __version__
 
 from .console import reported, say
 from .engine import engine
+from .evaluate import evaluate
 from .explain import explain
 from .inspect import inspect
 from .instrument import instrument
@@ -34,6 +35,7 @@ app = typer.Typer(
 for _command in (instrument, explain, inspect, verify, ops):
     app.command()(reported(_command))
 app.add_typer(engine)
+app.add_typer(evaluate)
 
 
 def _show_version(wanted: bool) -> None:

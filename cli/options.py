@@ -57,3 +57,34 @@ DeviceOption: TypeAlias = Annotated[
         help="auto (CUDA where it is there, else the CPU), cpu, cuda[:N] or tensorrt[:N].",
     ),
 ]
+MethodsOption: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        metavar="A,B,...",
+        help="The methods that are compared, of fg_onnx.methods.METHODS, each with options of its "
+        "own if need be: fullgrad,fullgrad:psi=abs,random.",
+    ),
+]
+SeedOption: TypeAlias = Annotated[
+    int, typer.Option(min=0, help="Of all that is drawn by chance: the same gives the same.")
+]
+ResultsOption: TypeAlias = Annotated[
+    Path, typer.Option("-o", "--out", metavar="DIR", help="Where the results are written.")
+]
+PercentOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B,...",
+        show_default=False,
+        help="Shares of the pixels that are removed, rising, from 0 to 100. Default: some from 1 "
+        "on.",
+    ),
+]
+ImagesArgument: TypeAlias = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="IMAGE",
+        show_default=False,
+        help="Files, folders or globs; .npy arrays are fed as they are.",
+    ),
+]

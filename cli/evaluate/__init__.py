@@ -1,0 +1,17 @@
+"""``fg-onnx evaluate``: the paper's experiments, one file each."""
+
+from __future__ import annotations
+
+import typer
+
+from ..console import reported
+from .perturbation import perturbation
+
+evaluate = typer.Typer(
+    name="evaluate",
+    no_args_is_help=True,
+    help="The paper's experiments, on a model and images of your own.",
+)
+
+for _command in (perturbation,):
+    evaluate.command()(reported(_command))

@@ -1,0 +1,208 @@
+"""What an experiment is given: a plain model, images for it, and methods by name."""
+
+# onnx and OpenCV are slow to import, and --help is not to wait for them
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from fg_onnx.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from fg_onnx import Preprocessing
+    from fg_onnx.evaluate.maps import Maps
+    from fg_onnx.evaluate.scorer import Scorer
+    from fg_onnx.methods import Explainer
+
+    Array = npt.NDArray[np.generic]
+
+_FEW = 4  # images that need no progress bar
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is judged, as the command line names it.
+
+    Attributes:
+        model: a plain one.
+        patterns: files, folders or globs.
+        input: the explained input by name, or None.
+        output: the explained tensor by name, or None.
+        device: where it runs.
+        preprocess: a preset or a file, or None.
+    """
+
+    model: Path
+    patterns: Sequence[str]
+    input: str | None
+    output: str | None
+    device: str
+    preprocess: str | None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A model and images for it.
+
+    Attributes:
+        asked: what was asked for.
+        scorer: the model.
+        paths: of the images.
+        steps: how they are prepared, None where all are arrays and nothing was said.
+        names: of the images that were read, in order.
+    """
+
+    asked: Asked
+    scorer: Scorer
+    paths: Sequence[Path]
+    steps: Preprocessing | None
+    names: list[str] = field(default_factory=list)
+
+    def batches(self, label: str) -> Iterator[Array]:
+        """The images, some at once; how far it is shows on a terminal.
+
+        Raises:
+            InputError: a file that cannot be read, or does not fit the model.
+        """
+        import numpy as np
+
+        from ..given import batches, read_samples
+
+        shown = len(self.paths) > _FEW and sys.stderr.isatty()
+        progress = typer.progressbar(length=len(self.paths), label=label, file=sys.stderr)
+        with progress if shown else nullcontext() as bar:
+            for batch in batches(read_samples(self.paths, self.scorer.session, self.steps)):
+                for sample in batch:
+                    row = "" if sample.row is None else f"[{sample.row}]"
+                    self.names.append(f"{sample.path}{row}")
+                yield np.concatenate([sample.array for sample in batch])
+                if bar is not None:
+                    bar.update(sum(sample.row in (None, 0) for sample in batch))
+
+    def explainer(self, name: str, options: dict[str, Any], model: Any = None) -> Explainer:
+        """A method at work on the model, or on another of the same inputs and outputs.
+
+        Raises:
+            InputError: there is no such method or option.
+            UnsupportedModelError: the model cannot be instrumented.
+        """
+        from fg_onnx import methods
+
+        return methods.explainer(
+            str(self.asked.model) if model is None else model,
+            name,
+            input=self.asked.input,
+            output=self.asked.output,
+            device=self.asked.device,
+            preprocessing=self.steps,
+            **options,
+        )
+
+    def maps(self, texts: Sequence[str], seed: int) -> dict[str, Maps]:
+        """The methods that were asked for, as experiments take them.
+
+        Raises:
+            InputError: as `explainer`.
+            UnsupportedModelError: as `explainer`.
+        """
+        return {text: self.explainer(*parse_method(text, seed)).explain for text in texts}
+
+
+def open_judged(asked: Asked, *, needs_steps: bool = False) -> Judged:
+    """Read the model, and find the images.
+
+    Args:
+        asked: what the command line names.
+        needs_steps: whether the preprocessing has to be known though all images are arrays.
+
+    Raises:
+        FgOnnxError: the model, the images or the preprocessing cannot be had.
+    """
+    from fg_onnx.evaluate.scorer import Scorer
+
+    from ..explain import preprocessing_for
+    from ..given import find_samples, is_array
+    from ..opening import require_feeds
+
+    scorer = Scorer(str(asked.model), input=asked.input, output=asked.output, device=asked.device)
+    require_feeds(asked.model, scorer.session, ())
+    paths = find_samples(asked.patterns, scorer.session)
+    known = asked.preprocess is not None
+    steps = None
+    if known or needs_steps or not all(map(is_array, paths)):
+        steps = preprocessing_for(asked.model, scorer.manifest, asked.preprocess)
+    return Judged(asked, scorer, paths, steps)
+
+
+def split_methods(text: str) -> list[str]:
+    """``A,B,...``, each once.
+
+    Raises:
+        InputError: ``bad-methods``.
+    """
+    found = [part.strip() for part in text.split(",")]
+    if "" in found or len(set(found)) < len(found):
+        raise InputError(
+            "bad-methods",
+            f"`--methods {text}` is no list of methods, each once",
+            "such as fullgrad,fullgrad:psi=abs,input-gradient,random",
+        )
+    return found
+
+
+def parse_method(text: str, seed: int) -> tuple[str, dict[str, Any]]:
+    """``NAME:OPTION=VALUE:...``: the name and the options; a method that draws gets the seed.
+
+    Raises:
+        InputError: ``bad-methods``, or ``unknown-method``.
+    """
+    from fg_onnx.methods import METHODS
+
+    name, *parts = text.split(":")
+    options: dict[str, Any] = {}
+    for part in parts:
+        option, equals, value = part.partition("=")
+        if not equals or not option or not value:
+            raise InputError(
+                "bad-methods",
+                f"`{part}` of the method `{text}` is no OPTION=VALUE",
+                "such as fullgrad:psi=abs",
+            )
+        options[option] = _value(value)
+    if name in METHODS and "seed" in METHODS[name].options():
+        options.setdefault("seed", seed)
+    return name, options
+
+
+def _value(text: str) -> Any:
+    """A number or a truth value as JSON has it, else the text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def parse_percents(text: str) -> tuple[float, ...]:
+    """Numbers between commas; whether they are sound shares is the experiment's to say.
+
+    Raises:
+        InputError: ``bad-percents``.
+    """
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(
+            "bad-percents", f"`{text}` is no list of numbers", "such as 1,10,50,90"
+        ) from error

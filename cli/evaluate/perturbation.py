@@ -1,0 +1,97 @@
+"""``fg-onnx evaluate perturbation``: section 5.1 of the paper."""
+
+# onnx and OpenCV are slow to import, and --help is not to wait for them
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..options import (
+    DeviceOption,
+    ImagesArgument,
+    InputOption,
+    JsonOption,
+    MethodsOption,
+    ModelArgument,
+    OutputOption,
+    PercentOption,
+    PreprocessOption,
+    ResultsOption,
+    SeedOption,
+)
+
+
+class Order(StrEnum):
+    """Which pixels go first."""
+
+    least = "least"
+    most = "most"
+    random = "random"
+
+
+class Replace(StrEnum):
+    """What stands in their place."""
+
+    black = "black"
+    mean = "mean"
+    blur = "blur"
+
+
+def perturbation(
+    model: ModelArgument,
+    images: ImagesArgument,
+    methods: MethodsOption = "fullgrad,input-gradient,random",
+    order: Annotated[
+        Order, typer.Option(help="Remove the least or the most salient pixels first, or any.")
+    ] = Order.least,
+    replace: Annotated[
+        Replace,
+        typer.Option(
+            help="By black, as the preprocessing makes it, by the image's mean colour, or by the "
+            "image blurred."
+        ),
+    ] = Replace.black,
+    percent: PercentOption = None,
+    out: ResultsOption = Path("evaluation"),
+    seed: SeedOption = 0,
+    preprocess: PreprocessOption = None,
+    input_: InputOption = None,
+    output: OutputOption = None,
+    device: DeviceOption = "auto",
+    json_: JsonOption = False,
+) -> None:
+    """Remove pixels of every IMAGE by their salience, and measure how the score moves.
+
+    The score is MODEL's own for the class that it predicts for the whole image; measured is the
+    absolute fractional change. With the least salient pixels removed the lower curve is better,
+    with the most salient the higher one.
+    """
+    from fg_onnx.evaluate.curves import Results
+    from fg_onnx.evaluate.perturbation import PERCENTS, Perturbation, perturb
+
+    from .judged import Asked, open_judged, parse_percents, split_methods
+    from .written import write_results
+
+    names = split_methods(methods)
+    percents = PERCENTS if percent is None else parse_percents(percent)
+    chosen = Perturbation(order.value, replace.value, percents, seed)
+    asked = Asked(model, images, input_, output, device, preprocess)
+    judged = open_judged(asked, needs_steps=replace is Replace.black)
+    panel = perturb(
+        judged.scorer, judged.maps(names, seed), judged.batches("perturbing"), chosen, judged.steps
+    )
+    settings = {
+        "methods": names,
+        "order": order.value,
+        "replace": replace.value,
+        "seed": seed,
+        "output": judged.scorer.manifest.output,
+        "preprocessing": judged.steps.to_dict() if judged.steps else None,
+    }
+    results = Results("perturbation", str(model), settings, tuple(judged.names), (panel,))
+    write_results(results, out, as_json=json_)

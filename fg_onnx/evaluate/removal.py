@@ -1,0 +1,120 @@
+"""Remove pixels: which ones, in what order, and what stands in their place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from fg_onnx.errors import InputError
+from fg_onnx.evaluate.maps import spatial_axes
+from fg_onnx.manifest import LayoutName
+from fg_onnx.pictures.preprocess import Preprocessing
+
+Array = npt.NDArray[Any]
+Order = Literal["least", "most", "random"]
+Replacement = Literal["black", "mean", "blur"]
+
+ORDERS: tuple[Order, ...] = get_args(Order)
+REPLACEMENTS: tuple[Replacement, ...] = get_args(Replacement)
+
+BLUR = 0.05
+"""The standard deviation of the blur, in short sides of the image: 11 pixels of 224. It leaves the
+colours of a photograph, and of its objects no shape."""
+
+
+def pixel_order(maps: Array, order: Order, seed: int, numbers: Sequence[int]) -> Array:
+    """The pixels of each image in the order in which they are removed: int64 [N, pixels].
+
+    Pixels of equal salience, and in ``random`` order all pixels, are shuffled by a generator of the
+    image's own: the same seed gives the same order whatever the batches.
+
+    Args:
+        maps: float [N, *grid], finite.
+        order: by salience, or by chance.
+        seed: of the experiment.
+        numbers: of the images among all, [N].
+    """
+    rows = []
+    for values, number in zip(maps.reshape(len(maps), -1), numbers, strict=True):
+        shuffled = np.random.default_rng([seed, number]).permutation(values.size)
+        keys = {"least": values, "most": -values, "random": np.zeros_like(values)}
+        rows.append(np.lexsort((shuffled, keys[order])))
+    return np.stack(rows)
+
+
+def count_of(percent: float, pixels: int) -> int:
+    """How many pixels a share of them is; halves are rounded up."""
+    return math.floor(percent / 100 * pixels + 0.5)
+
+
+def remove(images: Array, instead: Array, order: Array, count: int, layout: LayoutName) -> Array:
+    """The images, with the first pixels of an order taken from another batch, in all channels.
+
+    Args:
+        images: [N, ...], as the model is fed them.
+        instead: what stands in the place of a pixel, in the shape of the images.
+        order: int64 [N, pixels], as `pixel_order` gives it.
+        count: how many pixels are removed.
+        layout: of the images.
+    """
+    grid = [images.shape[axis] for axis in spatial_axes(layout)]
+    gone = np.zeros(order.shape, dtype=bool)
+    np.put_along_axis(gone, order[:, :count], True, axis=1)
+    mask = np.expand_dims(gone.reshape(len(images), *grid), layout.index("c"))
+    return np.where(mask, instead, images)
+
+
+def replacing_pixels(
+    images: Array, how: Replacement, layout: LayoutName, steps: Preprocessing | None
+) -> Array:
+    """What stands in the place of every pixel, in the shape and type of the images.
+
+    ``black`` is what the preprocessing makes of a black pixel, ``(0 - mean) / std`` in every
+    channel: 0 only where nothing is subtracted. ``mean`` is each image's own mean colour, ``blur``
+    the image blurred beyond recognition (`BLUR`).
+
+    Raises:
+        InputError: ``no-preprocessing``: without it black is not known.
+    """
+    axes = spatial_axes(layout)
+    if how == "mean":
+        made = images.mean(axis=axes, keepdims=True, dtype=np.float64)
+    elif how == "blur":
+        made = _blurred(images, axes)
+    else:
+        made = _black(images, layout, steps)
+    return np.broadcast_to(made, images.shape).astype(images.dtype)
+
+
+def _black(images: Array, layout: LayoutName, steps: Preprocessing | None) -> Array:
+    if steps is None:
+        raise InputError(
+            "no-preprocessing",
+            "what black is to the model is not known, for nothing says how its images are prepared",
+            "give --preprocess, or replace pixels by mean or blur",
+        )
+    level = (0 - np.array(steps.mean)) / np.array(steps.std)
+    axis = layout.index("c")
+    if len(level) not in (1, images.shape[axis]):
+        raise InputError(
+            "wrong-channel-count",
+            f"the preprocessing has {len(level)} channels, and the images {images.shape[axis]}",
+            "give the --preprocess of this model",
+        )
+    return np.asarray(level.reshape([-1 if at == axis else 1 for at in range(images.ndim)]))
+
+
+def _blurred(images: Array, axes: Sequence[int]) -> Array:
+    """A Gaussian along every axis, whose weights are scaled to one where it meets the border."""
+    sigma = BLUR * min(images.shape[axis] for axis in axes)
+    found = images.astype(np.float64)
+    for axis in axes:
+        at = np.arange(images.shape[axis])
+        weights = np.exp(-0.5 * ((at[:, None] - at) / sigma) ** 2)
+        weights /= weights.sum(axis=1, keepdims=True)
+        found = np.moveaxis(np.tensordot(found, weights, axes=(axis, 1)), -1, axis)
+    return found

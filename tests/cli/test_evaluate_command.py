@@ -1,0 +1,153 @@
+"""`fg-onnx evaluate`: files, documents, refusals."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+
+import numpy as np
+import pytest
+from commands import FASHION, FASHION_VGG, fg, fg_process, write_image, write_model
+
+STEPS = FASHION / "preprocess.yaml"
+BAG, BOOT = FASHION / "bag_18.png", FASHION / "ankle-boot_0.png"
+
+
+@pytest.fixture
+def perturbed(tmp_path):
+    """Runs `evaluate perturbation ... --json`, and gives the document."""
+
+    def run(*arguments, out="out"):
+        options = ["--preprocess", STEPS, "-o", tmp_path / out, "--json"]
+        found = fg("evaluate", "perturbation", FASHION_VGG, *arguments, *options)
+        assert found.code == 0, found.err
+        return json.loads(found.out)
+
+    return run
+
+
+def test_perturbation(tmp_path, perturbed):
+    methods = ["fullgrad", "fullgrad:psi=abs", "random"]
+    chosen = ["--methods", ",".join(methods), "--percent", "0,20,80", "--seed", "5"]
+    document = perturbed(BAG, BOOT, *chosen)
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    endings = (".json", ".csv", ".images.csv", ".png", ".svg")
+    assert names == {f"perturbation{ending}" for ending in endings}
+    assert json.loads((tmp_path / "out" / "perturbation.json").read_text()) == document
+    assert document["images"] == [str(BAG), str(BOOT)]
+    assert document["settings"]["seed"] == 5
+    (panel,) = document["panels"]
+    assert panel["points"] == [0, 20, 80]
+    assert [curve["method"] for curve in panel["curves"]] == methods
+    for curve in panel["curves"]:
+        assert np.array(curve["values"]).shape == (2, 3)
+        assert np.allclose(curve["mean"], np.mean(curve["values"], axis=0))
+        assert curve["mean"][0] == 0
+    values = [curve["values"] for curve in panel["curves"]]
+    assert values[0] != values[1] != values[2]
+    with (tmp_path / "out" / "perturbation.csv").open() as file:
+        assert len(list(csv.reader(file))) == 1 + 3 * 3
+
+
+def test_the_seed_decides(perturbed):
+    chosen = [BAG, BOOT, "--methods", "random", "--percent", "30"]
+    one, same, other = (perturbed(*chosen, "--seed", seed)["panels"] for seed in (1, 1, 2))
+    assert one == same
+    assert one != other
+
+
+def test_a_method_has_its_own_options(perturbed):
+    chosen = [BAG, "--percent", "30", "--methods", "random:seed=1,random:seed=2,random"]
+    document = perturbed(*chosen, "--seed", "1")
+    one, other, given = (curve["values"] for curve in document["panels"][0]["curves"])
+    assert one == given
+    assert one != other
+
+
+def test_arrays_need_no_preprocessing_but_for_black(tmp_path):
+    model = write_model(tmp_path / "net.onnx")
+    images = np.random.default_rng(0).normal(size=(3, 3, 8, 8)).astype(np.float32)
+    np.save(tmp_path / "images.npy", images)
+    command = ["evaluate", "perturbation", model, tmp_path / "images.npy", "-o", tmp_path / "out"]
+    failed = fg(*command)
+    assert failed.code == 2
+    assert "--preprocess" in failed.err
+    found = fg(*command, "--replace", "mean", "--json")
+    assert found.code == 0, found.err
+    document = json.loads(found.out)
+    assert document["images"] == [f"{tmp_path / 'images.npy'}[{row}]" for row in range(3)]
+    assert document["settings"]["preprocessing"] is None
+    assert fg(*command, "--preprocess", "none").code == 0
+
+
+def test_what_is_printed(tmp_path):
+    options = ["--preprocess", STEPS, "--percent", "10,50", "-o", tmp_path]
+    found = fg("evaluate", "perturbation", FASHION_VGG, BAG, BOOT, *options)
+    assert found.code == 0
+    assert found.err == ""
+    lines = found.out.splitlines()
+    assert lines[1].split() == ["method", "10", "50"]
+    assert [line.split()[0] for line in lines[2:5]] == ["fullgrad", "input-gradient", "random"]
+    assert "2 images" in lines[-1]
+
+
+def test_without_matplotlib_the_numbers_are_there(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    options = ["--preprocess", STEPS, "--percent", "10", "-o", tmp_path]
+    found = fg("evaluate", "perturbation", FASHION_VGG, BAG, *options)
+    assert found.code == 0
+    assert "fg-onnx[evaluate]" in found.err
+    endings = {path.name.split(".", 1)[1] for path in tmp_path.iterdir()}
+    assert endings == {"json", "csv", "images.csv"}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--methods", "nonsense"], "nonsense"),
+        (["--methods", ""], "list of methods"),
+        (["--methods", "random,random"], "each once"),
+        (["--methods", "fullgrad:psi"], "OPTION=VALUE"),
+        (["--methods", "fullgrad:no=1"], "no option"),
+        (["--methods", "fullgrad:psi=no"], "psi"),
+        (["--percent", "ten"], "list of numbers"),
+        (["--percent", "10,5"], "rising"),
+        (["--percent", "nan"], "rising"),
+        (["--order", "some"], "some"),
+        (["--replace", "white"], "white"),
+        (["--seed", "-1"], "--seed"),
+        (["--device", "tpu"], "tpu"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(tmp_path, options, said):
+    out = tmp_path / "out"
+    chosen = ["--preprocess", STEPS, "-o", out, *options]
+    found = fg("evaluate", "perturbation", FASHION_VGG, BAG, *chosen)
+    assert found.code == 2
+    assert said in found.err
+    assert not out.exists()
+
+
+def test_an_instrumented_model_is_refused(tmp_path):
+    model = tmp_path / "vgg.fg.onnx"
+    assert fg("instrument", FASHION_VGG, "-o", model).code == 0
+    found = fg("evaluate", "perturbation", model, BAG, "--preprocess", STEPS)
+    assert found.code == 2
+    assert "instrumented" in found.err
+
+
+def test_a_broken_image_leaves_nothing(tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG")
+    write_image(tmp_path / "whole.png")
+    chosen = ["--preprocess", STEPS, "-o", tmp_path / "out"]
+    found = fg("evaluate", "perturbation", FASHION_VGG, tmp_path, *chosen)
+    assert found.code == 2
+    assert "broken.png" in found.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_help_is_quick_to_come():
+    found = fg_process("evaluate", "perturbation", "--help")
+    assert found.code == 0
+    assert "least" in found.out
