@@ -6,6 +6,7 @@ import typer
 
 from ..console import reported
 from .perturbation import perturbation
+from .randomization import randomization
 
 evaluate = typer.Typer(
     name="evaluate",
@@ -13,5 +14,5 @@ evaluate = typer.Typer(
     help="The paper's experiments, on a model and images of your own.",
 )
 
-for _command in (perturbation,):
+for _command in (perturbation, randomization):
     evaluate.command()(reported(_command))

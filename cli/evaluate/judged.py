@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from fg_onnx import Preprocessing
+    from fg_onnx import Instrumented, Preprocessing, Session
     from fg_onnx.evaluate.maps import Maps
     from fg_onnx.evaluate.scorer import Scorer
     from fg_onnx.methods import Explainer
@@ -110,6 +110,19 @@ class Judged:
             **options,
         )
 
+    def open_scores(self, model: Any) -> tuple[Instrumented, Session]:
+        """A model of the same inputs and outputs with its biases promoted, ready to run.
+
+        Raises:
+            UnsupportedModelError: it cannot be instrumented.
+        """
+        import fg_onnx
+
+        instrumented = fg_onnx.instrument(
+            model, input=self.asked.input, output=self.asked.output, emit=()
+        )
+        return instrumented, fg_onnx.Session(instrumented, device=self.asked.device)
+
     def maps(self, texts: Sequence[str], seed: int) -> dict[str, Maps]:
         """The methods that were asked for, as experiments take them.
 
@@ -147,7 +160,7 @@ def open_judged(asked: Asked, *, needs_steps: bool = False) -> Judged:
 
 
 def split_methods(text: str) -> list[str]:
-    """``A,B,...``, each once.
+    """The methods ``A,B,...``, each once.
 
     Raises:
         InputError: ``bad-methods``.

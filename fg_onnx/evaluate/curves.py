@@ -56,7 +56,7 @@ class Panel:
     """Curves over the same points.
 
     Attributes:
-        title: what sets it apart from the others of an experiment.
+        title: how it was measured.
         axis: what the points are.
         quantity: what was measured at each.
         points: numbers, or names.
@@ -147,7 +147,7 @@ class Results:
     def summary_csv(self) -> str:
         """A row for every panel, method and point: mean, standard error, and of how many images."""
         rows = [
-            (panel.title, curve.method, point, mean, error, count)
+            (panel.title, panel.quantity, curve.method, point, mean, error, count)
             for panel in self.panels
             for curve in panel.curves
             for point, mean, error, count in zip(
@@ -158,18 +158,20 @@ class Results:
                 strict=True,
             )
         ]
-        return _csv(("panel", "method", "point", "mean", "standard_error", "images"), rows)
+        return _csv(
+            ("panel", "quantity", "method", "point", "mean", "standard_error", "images"), rows
+        )
 
     def values_csv(self) -> str:
         """A row for every panel, method, point and image."""
         rows = [
-            (panel.title, curve.method, point, image, value)
+            (panel.title, panel.quantity, curve.method, point, image, value)
             for panel in self.panels
             for curve in panel.curves
             for image, values in zip(self.images, curve.values.tolist(), strict=True)
             for point, value in zip(panel.points, values, strict=True)
         ]
-        return _csv(("panel", "method", "point", "image", "value"), rows)
+        return _csv(("panel", "quantity", "method", "point", "image", "value"), rows)
 
 
 def _panel(document: Mapping[str, Any]) -> Panel:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from fg_onnx.files import replacing
 SUFFIXES = (".png", ".svg")
 
 # Okabe & Ito's colours, which nearly everyone can tell apart; the first is for the first method.
-_COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+_COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c510a")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-_CHANCE = "random"  # in gray, as what is to be beaten
+_CHANCE = {"color": "#888888", "marker": ".", "linestyle": ":"}  # what is to be beaten
+_OTHER = {"color": "#444444", "marker": "o", "linestyle": "-"}  # what is no method
+_DECADES = 1000  # from the first point to the last, from which on the axis is logarithmic
 
 _STYLE = {
     "axes.grid": True,
@@ -49,59 +52,67 @@ def require_plots() -> Any:
 
 
 def draw(results: Results, stem: Path) -> list[Path]:
-    """Write the curves, all panels side by side, as PNG and SVG.
+    """Write the curves as PNG and SVG: panels of one title side by side, of several in several.
 
     A band is one standard error to each side of the mean.
 
     Args:
         results: of an experiment.
-        stem: of the files, without a suffix.
+        stem: of the files, without a suffix; the title is added where there are several.
 
     Raises:
         RuntimeMissingError: matplotlib is not installed.
         OutputError: a file cannot be written.
     """
     matplotlib = require_plots()
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
+    titles = list(dict.fromkeys(panel.title for panel in results.panels))
     written = []
     with matplotlib.rc_context(_STYLE):
-        named = any(isinstance(panel.points[0], str) for panel in results.panels)
-        count = len(results.panels)
-        columns = 2 if count > 1 else 1
-        rows = -(-count // columns)
-        size = (5.2 * columns + 1.8, (4.2 if named else 3.7) * rows)
-        figure = Figure(figsize=size, layout="constrained")
-        places = figure.subplots(rows, columns, squeeze=False).ravel()
-        for place, panel in itertools.zip_longest(places, results.panels):
-            if panel is None:
-                place.remove()
-            else:
-                _draw_panel(place, panel, titled=count > 1)
-        handles, names = places[0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside right upper", frameon=False)
-        for suffix in SUFFIXES:
-            with replacing(stem.with_name(stem.name + suffix)) as temporary:
-                figure.savefig(temporary, metadata={"Date": None} if suffix == ".svg" else None)
-            written.append(stem.with_name(stem.name + suffix))
+        for title in titles:
+            figure = _figure([panel for panel in results.panels if panel.title == title])
+            name = f"{stem.name}-{title}" if len(titles) > 1 else stem.name
+            for suffix in SUFFIXES:
+                path = stem.with_name(name + suffix)
+                with replacing(path) as temporary:
+                    # a date would make other bytes of the same curves
+                    figure.savefig(temporary, metadata={"Date": None} if suffix == ".svg" else None)
+                written.append(path)
     return written
 
 
-def _draw_panel(place: Any, panel: Panel, *, titled: bool) -> None:
-    named = isinstance(panel.points[0], str)
-    at = np.arange(len(panel.points)) if named else np.array(panel.points)
-    rank = 0
-    for curve in panel.curves:
-        look = _chance() if curve.method == _CHANCE else _look(rank)
-        rank += curve.method != _CHANCE
-        _draw_curve(place, at, curve, look)
-    if named:
+def _figure(panels: Sequence[Panel]) -> Any:
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    columns = min(len(panels), 2)
+    rows = -(-len(panels) // columns)
+    named = isinstance(panels[0].points[0], str)
+    size = (5.0 * columns + 1.8, (4.2 if named else 3.5) * rows)
+    figure = Figure(figsize=size, layout="constrained")
+    places = figure.subplots(rows, columns, squeeze=False).ravel()
+    looks = _looks([curve.method for curve in panels[0].curves])
+    for place, panel in itertools.zip_longest(places, panels):
+        if panel is None:
+            place.remove()
+        else:
+            _draw_panel(place, panel, looks)
+    handles, names = places[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside right upper", frameon=False)
+    return figure
+
+
+def _draw_panel(place: Any, panel: Panel, looks: Mapping[str, dict[str, Any]]) -> None:
+    if isinstance(panel.points[0], str):
+        at = np.arange(len(panel.points))
         place.set_xticks(at, [str(point) for point in panel.points], rotation=60, ha="right")
         place.tick_params(axis="x", labelsize=7)
+    else:
+        at = np.array(panel.points, dtype=np.float64)
+        if at[0] > 0 and at[-1] >= _DECADES * at[0]:
+            place.set_xscale("log")
+    for curve in panel.curves:
+        _draw_curve(place, at, curve, looks.get(curve.method, _OTHER))
     place.set_xlabel(panel.axis)
     place.set_ylabel(panel.quantity)
-    if titled:
-        place.set_title(panel.title, fontsize=10)
 
 
 def _draw_curve(place: Any, at: Any, curve: Curve, look: dict[str, Any]) -> None:
@@ -117,15 +128,14 @@ def _draw_curve(place: Any, at: Any, curve: Curve, look: dict[str, Any]) -> None
     )
 
 
-def _look(rank: int) -> dict[str, Any]:
-    """Colour and marker of a method; past the last colour the line is dashed."""
-    dashed = rank >= len(_COLOURS)
-    return {
-        "color": _COLOURS[rank % len(_COLOURS)],
-        "marker": _MARKERS[rank % len(_MARKERS)],
-        "linestyle": "--" if dashed else "-",
-    }
-
-
-def _chance() -> dict[str, Any]:
-    return {"color": "#888888", "marker": ".", "linestyle": ":"}
+def _looks(methods: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Colour and marker of every method; past the last colour the lines are dashed."""
+    found = {method: _CHANCE for method in methods if method.partition(":")[0] == "random"}
+    others = [method for method in methods if method not in found]
+    for rank, method in enumerate(others):
+        found[method] = {
+            "color": _COLOURS[rank % len(_COLOURS)],
+            "marker": _MARKERS[rank % len(_MARKERS)],
+            "linestyle": "--" if rank >= len(_COLOURS) else "-",
+        }
+    return found

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from fg_onnx.errors import InputError
 from fg_onnx.evaluate.maps import spatial_axes
 from fg_onnx.manifest import LayoutName
+from fg_onnx.methods.baselines import BLUR, gaussian
 from fg_onnx.pictures.preprocess import Preprocessing
 
 Array = npt.NDArray[Any]
@@ -20,10 +21,6 @@ Replacement = Literal["black", "mean", "blur"]
 
 ORDERS: tuple[Order, ...] = get_args(Order)
 REPLACEMENTS: tuple[Replacement, ...] = get_args(Replacement)
-
-BLUR = 0.05
-"""The standard deviation of the blur, in short sides of the image: 11 pixels of 224. It leaves the
-colours of a photograph, and of its objects no shape."""
 
 
 def pixel_order(maps: Array, order: Order, seed: int, numbers: Sequence[int]) -> Array:
@@ -75,7 +72,7 @@ def replacing_pixels(
 
     ``black`` is what the preprocessing makes of a black pixel, ``(0 - mean) / std`` in every
     channel: 0 only where nothing is subtracted. ``mean`` is each image's own mean colour, ``blur``
-    the image blurred beyond recognition (`BLUR`).
+    the image blurred by a twentieth of its sides.
 
     Raises:
         InputError: ``no-preprocessing``: without it black is not known.
@@ -109,12 +106,9 @@ def _black(images: Array, layout: LayoutName, steps: Preprocessing | None) -> Ar
 
 
 def _blurred(images: Array, axes: Sequence[int]) -> Array:
-    """A Gaussian along every axis, whose weights are scaled to one where it meets the border."""
-    sigma = BLUR * min(images.shape[axis] for axis in axes)
     found = images.astype(np.float64)
     for axis in axes:
-        at = np.arange(images.shape[axis])
-        weights = np.exp(-0.5 * ((at[:, None] - at) / sigma) ** 2)
-        weights /= weights.sum(axis=1, keepdims=True)
-        found = np.moveaxis(np.tensordot(found, weights, axes=(axis, 1)), -1, axis)
+        size = images.shape[axis]
+        mixed = np.tensordot(gaussian(size, BLUR * size), found, axes=(1, axis))
+        found = np.moveaxis(mixed, 0, axis)
     return found

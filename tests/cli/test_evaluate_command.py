@@ -151,3 +151,42 @@ def test_help_is_quick_to_come():
     found = fg_process("evaluate", "perturbation", "--help")
     assert found.code == 0
     assert "least" in found.out
+
+
+# --- randomization -------------------------------------------------------------------------------
+
+
+def test_randomization(tmp_path):
+    options = ["--preprocess", STEPS, "-o", tmp_path / "out", "--layers", "2", "--seed", "4"]
+    command = ["evaluate", "randomization", FASHION_VGG, BAG, BOOT, *options]
+    found = fg(*command, "--methods", "fullgrad:psi=abs,smooth-grad:samples=2", "--json")
+    assert found.code == 0, found.err
+    document = json.loads(found.out)
+    modes = ["cascading", "independent", "biases"]
+    assert document["settings"]["modes"] == modes
+    assert [panel["title"] for panel in document["panels"]] == [m for m in modes for _ in range(4)]
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {
+        *(f"randomization-{mode}{ending}" for mode in modes for ending in (".png", ".svg")),
+        *(f"randomization{ending}" for ending in (".json", ".csv", ".images.csv")),
+    }
+    for panel in document["panels"][:-1]:
+        for curve in panel["curves"]:
+            assert np.array(curve["values"]).shape == (2, len(panel["points"]))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--modes", "sideways"], "sideways"),
+        (["--modes", "biases,biases"], "each once"),
+        (["--layers", "0"], "--layers"),
+        (["--methods", "nonsense"], "nonsense"),
+    ],
+)
+def test_randomization_refuses_what_makes_no_sense(tmp_path, options, said):
+    chosen = ["--preprocess", STEPS, "-o", tmp_path / "out", *options]
+    found = fg("evaluate", "randomization", FASHION_VGG, BAG, *chosen)
+    assert found.code == 2
+    assert said in found.err
+    assert not (tmp_path / "out").exists()

@@ -71,6 +71,7 @@ def test_tables():
     assert len(rows) == 4
     assert rows[1] == {
         "panel": "least-black",
+        "quantity": "change",
         "method": "fullgrad",
         "point": "50.0",
         "mean": "4.0",

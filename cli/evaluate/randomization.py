@@ -1,0 +1,131 @@
+"""``fg-onnx evaluate randomization``: section 4.1 of the paper, and Adebayo et al., 2018."""
+
+# onnx and OpenCV are slow to import, and --help is not to wait for them
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fg_onnx.errors import InputError
+
+from ..options import (
+    DeviceOption,
+    ImagesArgument,
+    InputOption,
+    JsonOption,
+    MethodsOption,
+    ModelArgument,
+    OutputOption,
+    PreprocessOption,
+    ResultsOption,
+    SeedOption,
+)
+
+if TYPE_CHECKING:
+    from fg_onnx.evaluate.randomization import FedMaps, Mode
+
+_MODES = "cascading,independent,biases"
+
+
+def randomization(
+    model: ModelArgument,
+    images: ImagesArgument,
+    methods: MethodsOption = "fullgrad,input-gradient,guided-backprop",
+    modes: Annotated[
+        str,
+        typer.Option(
+            metavar="A,B,...",
+            help="Randomise layer after layer from the output down, one layer at a time, or the "
+            "biases alone, by noise of rising size and without another file.",
+        ),
+    ] = _MODES,
+    layers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            show_default=False,
+            help="Look at N layers, evenly spread. Default: all.",
+        ),
+    ] = None,
+    out: ResultsOption = Path("evaluation"),
+    seed: SeedOption = 0,
+    preprocess: PreprocessOption = None,
+    input_: InputOption = None,
+    output: OutputOption = None,
+    device: DeviceOption = "auto",
+    json_: JsonOption = False,
+) -> None:
+    """Randomise MODEL's parameters, and measure how alike the maps of every IMAGE stay.
+
+    A map that stays the same whatever the parameters does not explain them. The class is the one
+    that the trained model predicts.
+    """
+    from fg_onnx.evaluate.curves import Results
+    from fg_onnx.evaluate.maps import spatial_axes
+    from fg_onnx.evaluate.parameters import parameters
+    from fg_onnx.evaluate.randomization import Subject, randomize
+
+    from .judged import Asked, open_judged, parse_method, split_methods
+    from .written import write_results
+
+    names = split_methods(methods)
+    chosen = _parse_modes(modes)
+    judged = open_judged(Asked(model, images, input_, output, device, preprocess))
+    held = parameters(str(model))
+
+    def open_maps(method: str, proto: Any) -> FedMaps:
+        return judged.explainer(*parse_method(method, seed), model=proto).explain
+
+    for name in names:
+        open_maps(name, held.proto)  # before any image is read
+    layout = judged.scorer.layout
+    spatial_axes(layout)
+    assert layout is not None
+    batches = tuple(judged.batches("reading"))
+    subject = Subject(held, open_maps, judged.open_scores, names, batches, layout)
+    panels = []
+    for mode in chosen:
+        progress = typer.progressbar(length=len(held.layers), label=mode, file=sys.stderr)
+        with progress if sys.stderr.isatty() else nullcontext() as bar:
+
+            def tick(count: int, bar: Any = bar) -> None:
+                if bar is not None:
+                    bar.length = count
+                    bar.update(1)
+
+            panels += randomize(subject, mode, seed, most=layers, tick=tick)
+    settings = {
+        "methods": names,
+        "modes": list(chosen),
+        "seed": seed,
+        "output": judged.scorer.manifest.output,
+        "preprocessing": judged.steps.to_dict() if judged.steps else None,
+        "layers": [{"name": each.name, "op": each.op} for each in held.layers],
+    }
+    names_read = tuple(judged.names)
+    results = Results("randomization", str(model), settings, names_read, tuple(panels))
+    write_results(results, out, as_json=json_)
+
+
+def _parse_modes(text: str) -> list[Mode]:
+    """Those that are named, each once.
+
+    Raises:
+        InputError: ``bad-modes``.
+    """
+    from fg_onnx.evaluate.randomization import MODES
+
+    named = [part.strip() for part in text.split(",")]
+    found = [mode for mode in MODES if mode in named]
+    if len(found) < len(named):
+        raise InputError(
+            "bad-modes", f"`--modes {text}` is no list of modes, each once", f"any of: {_MODES}"
+        )
+    return found
