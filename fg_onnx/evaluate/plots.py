@@ -109,10 +109,20 @@ def _draw_panel(place: Any, panel: Panel, looks: Mapping[str, dict[str, Any]]) -
         at = np.array(panel.points, dtype=np.float64)
         if at[0] > 0 and at[-1] >= _DECADES * at[0]:
             place.set_xscale("log")
+            _widen(place, panel)
     for curve in panel.curves:
         _draw_curve(place, at, curve, looks.get(curve.method, _OTHER))
     place.set_xlabel(panel.axis)
     place.set_ylabel(panel.quantity)
+
+
+def _widen(place: Any, panel: Panel) -> None:
+    """Values over as many decades on a logarithmic axis, with a place for 0."""
+    means = np.concatenate([curve.mean for curve in panel.curves])
+    above = means[means > 0]
+    if len(above) and above.max() >= _DECADES * above.min():
+        place.set_yscale("symlog", linthresh=10.0 ** np.floor(np.log10(above.min())))
+        place.set_ylim(bottom=0)
 
 
 def _draw_curve(place: Any, at: Any, curve: Curve, look: dict[str, Any]) -> None:

@@ -30,7 +30,7 @@ Feeds: TypeAlias = Mapping[str, Array]
 Mode = Literal["cascading", "independent", "biases"]
 
 MODES: tuple[Mode, ...] = get_args(Mode)
-AMOUNTS = (0.001, 0.01, 0.1, 0.3, 1.0)
+AMOUNTS = (1e-6, 1e-5, 1e-4, 0.001, 0.01, 0.1, 1.0)
 """Of noise on the biases, as shares of their root mean square."""
 
 
