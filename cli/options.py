@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -78,6 +79,23 @@ PercentOption: TypeAlias = Annotated[
         show_default=False,
         help="Shares of the pixels that are removed, rising, from 0 to 100. Default: some from 1 "
         "on.",
+    ),
+]
+
+
+class Replacing(StrEnum):
+    """What stands in the place of a pixel that is removed."""
+
+    black = "black"
+    mean = "mean"
+    blur = "blur"
+
+
+ReplaceOption: TypeAlias = Annotated[
+    Replacing,
+    typer.Option(
+        help="By black, as the preprocessing makes it, by the image's mean colour, or by the image "
+        "blurred."
     ),
 ]
 ImagesArgument: TypeAlias = Annotated[

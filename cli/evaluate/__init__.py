@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from ..console import reported
+from .flipping import flipping
 from .perturbation import perturbation
 from .randomization import randomization
 
@@ -14,5 +15,5 @@ evaluate = typer.Typer(
     help="The paper's experiments, on a model and images of your own.",
 )
 
-for _command in (perturbation, randomization):
+for _command in (perturbation, flipping, randomization):
     evaluate.command()(reported(_command))

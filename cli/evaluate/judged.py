@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from fg_onnx import Instrumented, Preprocessing, Session
+    from fg_onnx.evaluate.flipping import Contrast
     from fg_onnx.evaluate.maps import Maps
     from fg_onnx.evaluate.scorer import Scorer
     from fg_onnx.methods import Explainer
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.generic]
 
 _FEW = 4  # images that need no progress bar
+
+
+FULLGRAD, RANDOM = "fullgrad", "random"
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,48 @@ class Judged:
             UnsupportedModelError: as `explainer`.
         """
         return {text: self.explainer(*parse_method(text, seed)).explain for text in texts}
+
+    def contrasts(self, texts: Sequence[str], seed: int) -> dict[str, Contrast]:
+        """The same as maps of one class against another, with their sign where they have one.
+
+        FullGrad explains the difference of the two scores itself, by a cotangent; of the other
+        methods the maps of the two classes are subtracted, but for random ones, which are the same.
+
+        Raises:
+            InputError: as `explainer`.
+            UnsupportedModelError: as `explainer`.
+        """
+        from fg_onnx.evaluate.flipping import alone, difference, seeded
+        from fg_onnx.methods import METHODS
+
+        found: dict[str, Contrast] = {}
+        for text in texts:
+            name, options = parse_method(text, seed)
+            if name == FULLGRAD:
+                found[text] = seeded(self._open_seeded(options))
+                continue
+            if name == RANDOM:
+                found[text] = alone(self.explainer(name, options).explain)
+                continue
+            if name in METHODS and "signed" in METHODS[name].options():
+                options.setdefault("signed", True)
+            found[text] = difference(self.explainer(name, options).explain)
+        return found
+
+    def _open_seeded(self, options: dict[str, Any]) -> Session:
+        import fg_onnx
+        from fg_onnx.methods.interface import make_method
+
+        method = make_method(FULLGRAD, options)
+        instrumented = fg_onnx.instrument(
+            str(self.asked.model),
+            input=self.asked.input,
+            output=self.asked.output,
+            emit=method.emit,
+            seed=True,
+            **method.instrumenting,
+        )
+        return fg_onnx.Session(instrumented, device=self.asked.device)
 
 
 def open_judged(asked: Asked, *, needs_steps: bool = False) -> Judged:

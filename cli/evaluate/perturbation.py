@@ -21,6 +21,8 @@ from ..options import (
     OutputOption,
     PercentOption,
     PreprocessOption,
+    ReplaceOption,
+    Replacing,
     ResultsOption,
     SeedOption,
 )
@@ -34,14 +36,6 @@ class Order(StrEnum):
     random = "random"
 
 
-class Replace(StrEnum):
-    """What stands in their place."""
-
-    black = "black"
-    mean = "mean"
-    blur = "blur"
-
-
 def perturbation(
     model: ModelArgument,
     images: ImagesArgument,
@@ -49,13 +43,7 @@ def perturbation(
     order: Annotated[
         Order, typer.Option(help="Remove the least or the most salient pixels first, or any.")
     ] = Order.least,
-    replace: Annotated[
-        Replace,
-        typer.Option(
-            help="By black, as the preprocessing makes it, by the image's mean colour, or by the "
-            "image blurred."
-        ),
-    ] = Replace.black,
+    replace: ReplaceOption = Replacing.black,
     percent: PercentOption = None,
     out: ResultsOption = Path("evaluation"),
     seed: SeedOption = 0,
@@ -81,7 +69,7 @@ def perturbation(
     percents = PERCENTS if percent is None else parse_percents(percent)
     chosen = Perturbation(order.value, replace.value, percents, seed)
     asked = Asked(model, images, input_, output, device, preprocess)
-    judged = open_judged(asked, needs_steps=replace is Replace.black)
+    judged = open_judged(asked, needs_steps=replace is Replacing.black)
     panel = perturb(
         judged.scorer, judged.maps(names, seed), judged.batches("perturbing"), chosen, judged.steps
     )

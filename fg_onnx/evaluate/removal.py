@@ -48,19 +48,22 @@ def count_of(percent: float, pixels: int) -> int:
     return math.floor(percent / 100 * pixels + 0.5)
 
 
-def remove(images: Array, instead: Array, order: Array, count: int, layout: LayoutName) -> Array:
+def remove(
+    images: Array, instead: Array, order: Array, count: int | Array, layout: LayoutName
+) -> Array:
     """The images, with the first pixels of an order taken from another batch, in all channels.
 
     Args:
         images: [N, ...], as the model is fed them.
         instead: what stands in the place of a pixel, in the shape of the images.
         order: int64 [N, pixels], as `pixel_order` gives it.
-        count: how many pixels are removed.
+        count: how many pixels are removed, of all images or of each [N].
         layout: of the images.
     """
     grid = [images.shape[axis] for axis in spatial_axes(layout)]
+    first = np.arange(order.shape[1]) < np.broadcast_to(count, len(images))[:, None]
     gone = np.zeros(order.shape, dtype=bool)
-    np.put_along_axis(gone, order[:, :count], True, axis=1)
+    np.put_along_axis(gone, order, first, axis=1)
     mask = np.expand_dims(gone.reshape(len(images), *grid), layout.index("c"))
     return np.where(mask, instead, images)
 

@@ -190,3 +190,49 @@ def test_randomization_refuses_what_makes_no_sense(tmp_path, options, said):
     assert found.code == 2
     assert said in found.err
     assert not (tmp_path / "out").exists()
+
+
+# --- flipping ------------------------------------------------------------------------------------
+
+COAT = FASHION / "coat_6.png"
+
+
+def test_flipping(tmp_path):
+    methods = ["fullgrad:psi=signed", "fullgrad", "input-gradient", "grad-cam", "random"]
+    options = ["--preprocess", STEPS, "-o", tmp_path, "--methods", ",".join(methods), "--json"]
+    command = ["evaluate", "flipping", FASHION_VGG, COAT, BAG, *options]
+    labels = ["--labels", FASHION / "labels.txt"]
+    found = fg(*command, "--from", "coat", "--to", "6", *labels)
+    assert found.code == 0, found.err
+    document = json.loads(found.out)
+    assert (document["settings"]["from"], document["settings"]["to"]) == (4, 6)
+    odds, flipped = document["panels"]
+    assert [curve["method"] for curve in odds["curves"]] == methods
+    values = [curve["values"] for curve in odds["curves"]]
+    assert all(one != other for i, one in enumerate(values) for other in values[:i])
+    assert {v for curve in flipped["curves"] for row in curve["values"] for v in row} <= {0, 1}
+    endings = (".json", ".csv", ".images.csv", ".png", ".svg")
+    assert {path.name for path in tmp_path.iterdir()} == {f"flipping{end}" for end in endings}
+    again = fg(*command, "--from", "4", "--to", "6")
+    assert again.out == found.out
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--from", "8"], "--to"),
+        (["--from", "8", "--to", "8"], "itself"),
+        (["--from", "8", "--to", "10"], "no class 10"),
+        (["--from", "-1", "--to", "3"], "no class -1"),
+        (["--from", "eight", "--to", "3"], "eight"),
+        (["--from", "8", "--to", "3", "--methods", "nonsense"], "nonsense"),
+        (["--from", "8", "--to", "3", "--methods", "fullgrad:no=1"], "no option"),
+        (["--from", "8", "--to", "3", "--methods", "fullgrad:psi=no"], "psi"),
+    ],
+)
+def test_flipping_refuses_what_makes_no_sense(tmp_path, options, said):
+    chosen = ["--preprocess", STEPS, "-o", tmp_path / "out", *options]
+    found = fg("evaluate", "flipping", FASHION_VGG, BAG, *chosen)
+    assert found.code == 2
+    assert said in found.err
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,89 @@
+"""``fg-onnx evaluate flipping``: section 6 of the paper."""
+
+# onnx and OpenCV are slow to import, and --help is not to wait for them
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..options import (
+    DeviceOption,
+    ImagesArgument,
+    InputOption,
+    JsonOption,
+    LabelsOption,
+    MethodsOption,
+    ModelArgument,
+    OutputOption,
+    PercentOption,
+    PreprocessOption,
+    ReplaceOption,
+    Replacing,
+    ResultsOption,
+    SeedOption,
+)
+
+
+def flipping(
+    model: ModelArgument,
+    images: ImagesArgument,
+    source: Annotated[
+        str, typer.Option("--from", metavar="N|LABEL", help="The class that the images are of.")
+    ],
+    target: Annotated[
+        str, typer.Option("--to", metavar="N|LABEL", help="The class to turn them into.")
+    ],
+    methods: MethodsOption = "fullgrad:psi=signed,fullgrad,gradient-x-input,random",
+    replace: ReplaceOption = Replacing.black,
+    percent: PercentOption = None,
+    out: ResultsOption = Path("evaluation"),
+    seed: SeedOption = 0,
+    labels: LabelsOption = None,
+    preprocess: PreprocessOption = None,
+    input_: InputOption = None,
+    output: OutputOption = None,
+    device: DeviceOption = "auto",
+    json_: JsonOption = False,
+) -> None:
+    """Remove from every IMAGE what speaks for one class against another.
+
+    Measured are the change of the log-odds between them and the share of images that flip: the
+    higher the better. FullGrad explains the difference of the two scores; of other methods the
+    maps of both classes are subtracted, signed where they have a sign. Pixels that do not speak for
+    the first class stay.
+    """
+    from fg_onnx.evaluate.curves import Results
+    from fg_onnx.evaluate.flipping import PERCENTS, Flipping, flip, require_classes
+
+    from ..labels import find_label, read_labels
+    from .judged import Asked, open_judged, parse_percents, split_methods
+    from .written import write_results
+
+    names = split_methods(methods)
+    known = read_labels(labels) if labels else None
+    classes = tuple(
+        int(text) if text.lstrip("+-").isdecimal() else find_label(text, known)
+        for text in (source, target)
+    )
+    percents = PERCENTS if percent is None else parse_percents(percent)
+    chosen = Flipping(classes[0], classes[1], replace.value, percents, seed)
+    asked = Asked(model, images, input_, output, device, preprocess)
+    judged = open_judged(asked, needs_steps=replace is Replacing.black)
+    require_classes(judged.scorer.manifest, classes)
+    contrasts = judged.contrasts(names, seed)
+    panels = flip(judged.scorer, contrasts, judged.batches("flipping"), chosen, judged.steps)
+    settings = {
+        "methods": names,
+        "from": classes[0],
+        "to": classes[1],
+        "replace": replace.value,
+        "seed": seed,
+        "output": judged.scorer.manifest.output,
+        "preprocessing": judged.steps.to_dict() if judged.steps else None,
+    }
+    results = Results("flipping", str(model), settings, tuple(judged.names), tuple(panels))
+    write_results(results, out, as_json=json_)
