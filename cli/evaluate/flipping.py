@@ -60,7 +60,7 @@ def flipping(
     from fg_onnx.evaluate.flipping import PERCENTS, Flipping, flip, require_classes
 
     from ..labels import find_label, read_labels
-    from .judged import Asked, open_judged, parse_percents, split_methods
+    from .judged import Asked, open_judged, parse_percents, progress, split_methods
     from .written import write_results
 
     names = split_methods(methods)
@@ -75,7 +75,8 @@ def flipping(
     judged = open_judged(asked, needs_steps=replace is Replacing.black)
     require_classes(judged.scorer.manifest, classes)
     contrasts = judged.contrasts(names, seed)
-    panels = flip(judged.scorer, contrasts, judged.batches("flipping"), chosen, judged.steps)
+    with progress("flipping", judged.count() * len(names)) as tick:
+        panels = flip(judged.scorer, contrasts, judged.batches(), chosen, judged.steps, tick)
     settings = {
         "methods": names,
         "from": classes[0],

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,13 +23,11 @@ if TYPE_CHECKING:
 
     from fg_onnx import Instrumented, Preprocessing, Session
     from fg_onnx.evaluate.flipping import Contrast
-    from fg_onnx.evaluate.maps import Maps
+    from fg_onnx.evaluate.maps import Maps, Tick
     from fg_onnx.evaluate.scorer import Scorer
     from fg_onnx.methods import Explainer
 
     Array = npt.NDArray[np.generic]
-
-_FEW = 4  # images that need no progress bar
 
 
 FULLGRAD, RANDOM = "fullgrad", "random"
@@ -74,8 +72,8 @@ class Judged:
     steps: Preprocessing | None
     names: list[str] = field(default_factory=list)
 
-    def batches(self, label: str) -> Iterator[Array]:
-        """The images, some at once; how far it is shows on a terminal.
+    def batches(self) -> Iterator[Array]:
+        """The images, some at once.
 
         Raises:
             InputError: a file that cannot be read, or does not fit the model.
@@ -84,16 +82,21 @@ class Judged:
 
         from ..given import batches, read_samples
 
-        shown = len(self.paths) > _FEW and sys.stderr.isatty()
-        progress = typer.progressbar(length=len(self.paths), label=label, file=sys.stderr)
-        with progress if shown else nullcontext() as bar:
-            for batch in batches(read_samples(self.paths, self.scorer.session, self.steps)):
-                for sample in batch:
-                    row = "" if sample.row is None else f"[{sample.row}]"
-                    self.names.append(f"{sample.path}{row}")
-                yield np.concatenate([sample.array for sample in batch])
-                if bar is not None:
-                    bar.update(sum(sample.row in (None, 0) for sample in batch))
+        for batch in batches(read_samples(self.paths, self.scorer.session, self.steps)):
+            for sample in batch:
+                row = "" if sample.row is None else f"[{sample.row}]"
+                self.names.append(f"{sample.path}{row}")
+            yield np.concatenate([sample.array for sample in batch])
+
+    def count(self) -> int:
+        """How many images there are; every one is read once.
+
+        Raises:
+            InputError: as `batches`.
+        """
+        from ..given import read_samples
+
+        return sum(1 for _ in read_samples(self.paths, self.scorer.session, self.steps))
 
     def explainer(self, name: str, options: dict[str, Any], model: Any = None) -> Explainer:
         """A method at work on the model, or on another of the same inputs and outputs.
@@ -203,6 +206,16 @@ def open_judged(asked: Asked, *, needs_steps: bool = False) -> Judged:
     if known or needs_steps or not all(map(is_array, paths)):
         steps = preprocessing_for(asked.model, scorer.manifest, asked.preprocess)
     return Judged(asked, scorer, paths, steps)
+
+
+@contextmanager
+def progress(label: str, steps: int) -> Iterator[Tick | None]:
+    """What an experiment tells how far it is, where stderr is a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    with typer.progressbar(length=steps, label=label, file=sys.stderr) as bar:
+        yield bar.update
 
 
 def split_methods(text: str) -> list[str]:

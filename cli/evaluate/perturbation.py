@@ -62,7 +62,7 @@ def perturbation(
     from fg_onnx.evaluate.curves import Results
     from fg_onnx.evaluate.perturbation import PERCENTS, Perturbation, perturb
 
-    from .judged import Asked, open_judged, parse_percents, split_methods
+    from .judged import Asked, open_judged, parse_percents, progress, split_methods
     from .written import write_results
 
     names = split_methods(methods)
@@ -70,9 +70,9 @@ def perturbation(
     chosen = Perturbation(order.value, replace.value, percents, seed)
     asked = Asked(model, images, input_, output, device, preprocess)
     judged = open_judged(asked, needs_steps=replace is Replacing.black)
-    panel = perturb(
-        judged.scorer, judged.maps(names, seed), judged.batches("perturbing"), chosen, judged.steps
-    )
+    maps = judged.maps(names, seed)
+    with progress("perturbing", judged.count() * len(names)) as tick:
+        panel = perturb(judged.scorer, maps, judged.batches(), chosen, judged.steps, tick)
     settings = {
         "methods": names,
         "order": order.value,

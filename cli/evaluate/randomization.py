@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -70,9 +68,9 @@ def randomization(
     from fg_onnx.evaluate.curves import Results
     from fg_onnx.evaluate.maps import spatial_axes
     from fg_onnx.evaluate.parameters import parameters
-    from fg_onnx.evaluate.randomization import Subject, randomize
+    from fg_onnx.evaluate.randomization import Subject, count_of_changes, randomize
 
-    from .judged import Asked, open_judged, parse_method, split_methods
+    from .judged import Asked, open_judged, parse_method, progress, split_methods
     from .written import write_results
 
     names = split_methods(methods)
@@ -88,18 +86,12 @@ def randomization(
     layout = judged.scorer.layout
     spatial_axes(layout)
     assert layout is not None
-    batches = tuple(judged.batches("reading"))
+    batches = tuple(judged.batches())
     subject = Subject(held, open_maps, judged.open_scores, names, batches, layout)
     panels = []
     for mode in chosen:
-        progress = typer.progressbar(length=len(held.layers), label=mode, file=sys.stderr)
-        with progress if sys.stderr.isatty() else nullcontext() as bar:
-
-            def tick(count: int, bar: Any = bar) -> None:
-                if bar is not None:
-                    bar.length = count
-                    bar.update(1)
-
+        each = len(judged.names) * len(names)
+        with progress(mode, each * count_of_changes(held, mode, layers)) as tick:
             panels += randomize(subject, mode, seed, most=layers, tick=tick)
     settings = {
         "methods": names,

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from fg_onnx.errors import InputError
 from fg_onnx.evaluate.curves import Curve, Panel
-from fg_onnx.evaluate.maps import Maps, maps_of, require_methods, spatial_axes
+from fg_onnx.evaluate.maps import Maps, Tick, maps_of, require_methods, spatial_axes
 from fg_onnx.evaluate.perturbation import require_percents
 from fg_onnx.evaluate.removal import (
     Replacement,
@@ -128,6 +128,7 @@ def flip(
     batches: Iterable[Array],
     flipping: Flipping,
     steps: Preprocessing | None = None,
+    tick: Tick | None = None,
 ) -> list[Panel]:
     """The change of the log-odds of source against target, and the share of images that flip.
 
@@ -140,6 +141,7 @@ def flip(
         batches: images of the source class as the model is fed them, [N, ...] each.
         flipping: what is done to them.
         steps: how they were prepared, of which black follows.
+        tick: is called after every method on every batch.
 
     Raises:
         InputError: no method, no such class, or images that do not fit.
@@ -171,6 +173,8 @@ def flip(
             found = np.stack(after, axis=1)
             odds[name].append(before[:, None] - found)
             flipped[name].append((found < 0).astype(np.float64))
+            if tick is not None:
+                tick(len(images))
 
     def panel(quantity: str, found: Mapping[str, Sequence[Array]]) -> Panel:
         curves = tuple(Curve(name, np.concatenate(rows)) for name, rows in found.items())

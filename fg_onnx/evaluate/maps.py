@@ -18,6 +18,10 @@ Maps: TypeAlias = Callable[[Array, Array], Array]
 float [N, *grid] on the grid of the input, larger where a pixel counts more."""
 
 
+Tick: TypeAlias = Callable[[int], None]
+"""Told after every step of an experiment: how many images a method is done with since the last."""
+
+
 class NotJudgedError(FgOnnxError):
     """A method's maps, or a model's scores, of which an experiment can say nothing."""
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from fg_onnx.errors import InputError
 from fg_onnx.evaluate.curves import Curve, Panel
-from fg_onnx.evaluate.maps import Maps, NotJudgedError, maps_of, require_methods, spatial_axes
+from fg_onnx.evaluate.maps import Maps, NotJudgedError, Tick, maps_of, require_methods, spatial_axes
 from fg_onnx.evaluate.removal import (
     Order,
     Replacement,
@@ -78,6 +78,7 @@ def perturb(
     batches: Iterable[Array],
     perturbation: Perturbation,
     steps: Preprocessing | None = None,
+    tick: Tick | None = None,
 ) -> Panel:
     """The absolute fractional change of the predicted class's score, ``|f(x') - f(x)| / |f(x)|``.
 
@@ -89,6 +90,7 @@ def perturb(
         batches: images as the model is fed them, [N, ...] each.
         perturbation: what is done to them.
         steps: how they were prepared, of which black follows.
+        tick: is called after every method on every batch.
 
     Raises:
         InputError: no method, or images that do not fit.
@@ -102,6 +104,8 @@ def perturb(
         numbers = range(seen, seen + len(images))
         for name, changes in _changes(scorer, methods, images, numbers, perturbation, steps):
             found[name].append(changes)
+            if tick is not None:
+                tick(len(images))
         seen += len(images)
     return Panel(
         title=f"{perturbation.order}-{perturbation.replacement}",

@@ -18,7 +18,7 @@ from onnx import numpy_helper
 
 from fg_onnx.errors import UnsupportedModelError
 from fg_onnx.evaluate.curves import Curve, Panel
-from fg_onnx.evaluate.maps import maps_of, require_methods
+from fg_onnx.evaluate.maps import Tick, maps_of, require_methods
 from fg_onnx.evaluate.parameters import Parameters
 from fg_onnx.evaluate.similarity import SIMILARITIES
 from fg_onnx.instrumentation import Instrumented
@@ -101,7 +101,7 @@ def randomize(
         mode: how.
         seed: of what is drawn.
         most: layers that are looked at, evenly spread; None: all.
-        tick: is called after every change of the model, with how many there are in all.
+        tick: is called after every method on every changed model.
 
     Returns:
         A panel for every measure of `SIMILARITIES`, and one for the scores.
@@ -114,7 +114,7 @@ def randomize(
     require_methods(subject.methods)
     proto = subject.parameters.proto
     instrumented, session = subject.open_scores(proto)
-    changes, count = _changes(subject.parameters, instrumented, mode, seed, most)
+    changes = _changes(subject.parameters, instrumented, mode, seed, most)
     targets = [_targets(session.explain(images).targets) for images in subject.batches]
     methods = {method: subject.open_maps(method, proto) for method in subject.methods}
     scores = _scores(subject, session, targets, {})
@@ -134,8 +134,8 @@ def randomize(
             for quantity, measure in SIMILARITIES.items():
                 rows = [measure(a, b) for a, b in zip(before[name], after, strict=True)]
                 alike.setdefault((quantity, name), []).append(rows)
-        if tick is not None:
-            tick(count)
+            if tick is not None:
+                tick(len(scores))
 
     def panel(quantity: str, found: Mapping[str, Sequence[Any]]) -> Panel:
         curves = tuple(Curve(name, np.stack(rows, axis=1)) for name, rows in found.items())
@@ -150,8 +150,6 @@ def randomize(
 SCORE = "score of the model"
 """The curve that says how far the function itself has moved."""
 
-Tick: TypeAlias = Callable[[int], None]
-
 _AXES = {
     "cascading": "randomised down to this layer",
     "independent": "randomised layer",
@@ -159,25 +157,27 @@ _AXES = {
 }
 
 
+def count_of_changes(held: Parameters, mode: Mode, most: int | None = None) -> int:
+    """How many changed models `randomize` looks at."""
+    if mode == "biases":
+        return len(AMOUNTS)
+    return len(held.layers) if most is None else min(most, len(held.layers))
+
+
 def _changes(
     held: Parameters, instrumented: Instrumented, mode: Mode, seed: int, most: int | None
-) -> tuple[Iterator[Change], int]:
-    """What is done, in order, and how much that is."""
+) -> Iterator[Change]:
+    """What is done, in order."""
     if mode == "biases":
         noisy = _noisy(instrumented, seed)
-        return (Change(amount, held.proto, noisy(amount)) for amount in AMOUNTS), len(AMOUNTS)
+        yield from (Change(amount, held.proto, noisy(amount)) for amount in AMOUNTS)
+        return
     from_the_top = held.layers[::-1]
-    count = len(from_the_top) if most is None else min(most, len(from_the_top))
-    last = len(from_the_top) - 1
-    chosen = sorted({round(i * last / max(count - 1, 1)) for i in range(count)})
-
-    def each() -> Iterator[Change]:
-        for at in chosen:
-            start = 0 if mode == "cascading" else at
-            proto = held.redrawn(from_the_top[start : at + 1], seed)
-            yield Change(from_the_top[at].name, proto, {})
-
-    return each(), len(chosen)
+    last, count = len(from_the_top) - 1, count_of_changes(held, mode, most)
+    chosen = [round(i * last / max(count - 1, 1)) for i in range(count)]
+    for at in chosen:
+        start = 0 if mode == "cascading" else at
+        yield Change(from_the_top[at].name, held.redrawn(from_the_top[start : at + 1], seed), {})
 
 
 def _noisy(instrumented: Instrumented, seed: int) -> Callable[[float], Feeds]:

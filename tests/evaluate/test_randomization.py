@@ -247,7 +247,7 @@ def test_modes(fashion):
     held = subject(str(FASHION_VGG), ["fullgrad", "random"], fashion)
     ticks = []
     panels = {mode: randomize(held, mode, most=3, tick=ticks.append) for mode in MODES}
-    assert ticks == [3] * 6 + [len(AMOUNTS)] * len(AMOUNTS)
+    assert ticks == [5] * 2 * (3 + 3 + len(AMOUNTS))
     assert panels["biases"][0].points == AMOUNTS
     names = [layer.name for layer in held.parameters.layers]
     assert panels["cascading"][0].points == (names[-1], names[8], names[0])
