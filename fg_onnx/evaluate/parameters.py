@@ -74,6 +74,12 @@ class Parameters:
     proto: onnx.ModelProto
     layers: tuple[Layer, ...]
 
+    def values(self) -> dict[str, Array]:
+        """The parameters of all layers by the names of their tensors."""
+        chosen = {name for layer in self.layers for name in layer.tensors}
+        stored = _stored(self.proto).items()
+        return {name: numpy_helper.to_array(held) for name, held in stored if name in chosen}
+
     def redrawn(self, layers: Iterable[Layer], seed: int) -> onnx.ModelProto:
         """The model with other parameters in some of its layers.
 

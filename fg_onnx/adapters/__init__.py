@@ -1,0 +1,1 @@
+"""Exported models for other packages of explanations: docs/ecosystem.md."""

@@ -1,0 +1,280 @@
+"""Exported models for Quantus: its metrics judge an `.onnx` and what explains it.
+
+    metric = quantus.MaxSensitivity()
+    metric(
+        model=quantus_model("model.onnx"), x_batch=images, y_batch=classes,
+        explain_func=explain_func("fullgrad"),
+    )
+
+Importing this module imports Quantus, and makes it take such models.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fg_onnx.adapters.tensors import showing
+from fg_onnx.devices import AUTO
+from fg_onnx.errors import RuntimeMissingError, UnsupportedModelError
+from fg_onnx.evaluate.parameters import Parameters, parameters
+from fg_onnx.instrumentation import instrument
+from fg_onnx.methods import Explainer, explainer
+from fg_onnx.session import Session
+from fg_onnx.source.model import ModelSource
+
+try:
+    _utils = importlib.import_module("quantus.helpers.utils")
+    _interfaces = importlib.import_module("quantus.helpers.model.model_interface")
+except ImportError as error:
+    raise RuntimeMissingError(
+        "no-quantus",
+        f"Quantus cannot be imported ({error})",
+        "install it: pip install --no-deps quantus, then pip install pandas scikit-image "
+        "scikit-learn matplotlib tqdm typing_extensions",
+    ) from error
+
+Array = npt.NDArray[Any]
+
+
+def quantus_model(
+    source: ModelSource,
+    *,
+    input: str | None = None,
+    output: str | None = None,
+    dynamic_batch: bool = False,
+    device: str = AUTO,
+    threads: int | None = None,
+) -> OnnxModel:
+    """A model as Quantus's metrics take it.
+
+    Args:
+        source: a path or a ModelProto that is not instrumented.
+        input: the image input; None: the first.
+        output: the explained tensor; None: the logits.
+        dynamic_batch: make a fixed batch symbolic.
+        device: as `fg_onnx.Session` takes it.
+        threads: likewise.
+
+    Raises:
+        ModelError: the model cannot be read, or is broken.
+        UnsupportedModelError: it cannot be instrumented, or its input has no grid.
+        RuntimeMissingError: there is no ONNX Runtime, or it lacks the device.
+    """
+    chosen = {"input": input, "output": output, "dynamic_batch": dynamic_batch}
+    return OnnxModel(source, chosen, {"device": device, "threads": threads})
+
+
+def explain_func(name: str, **options: Any) -> Callable[..., Array]:
+    """A method as Quantus's metrics take it.
+
+    Args:
+        name: of `fg_onnx.methods.METHODS`.
+        options: as `fg_onnx.methods.explainer` takes them beside the model.
+
+    Returns:
+        A function of ``model`` (a `quantus_model`), ``inputs`` [N, ...] and ``targets`` [N] that
+        gives maps, float32 [N, 1, *grid]. Of ``explain_func_kwargs`` it takes ``feeds``, further
+        inputs of the model by name.
+    """
+
+    def explain(
+        model: OnnxModel,
+        inputs: Any,
+        targets: Any,
+        *,
+        feeds: Mapping[str, Any] | None = None,
+        method: str | None = None,  # noqa: ARG001 - `quantus.evaluate` gives the user's word for it
+        device: str | None = None,  # noqa: ARG001 - of torch; the model has its own
+    ) -> Array:
+        maps = model.explainer(name, options).explain(inputs, np.asarray(targets), feeds=feeds)
+        return maps[:, None]
+
+    return explain
+
+
+class OnnxModel:
+    """An exported model in the place of a torch or keras one.
+
+    Args:
+        source: the model.
+        chosen: options of `fg_onnx.instrument`.
+        opened: options of `fg_onnx.Session`.
+    """
+
+    def __init__(
+        self, source: ModelSource, chosen: Mapping[str, Any], opened: Mapping[str, Any]
+    ) -> None:
+        self._source, self._chosen, self._opened = source, chosen, opened
+        self._explainers: dict[str, Explainer] = {}
+        found = instrument(source, emit=(), freeze_biases=True, **chosen)
+        if found.manifest.layout is None:
+            raise UnsupportedModelError(
+                "no-grid",
+                f"the input `{found.manifest.fed}` has no spatial grid",
+                "name the image among the model's inputs",
+            )
+        self.channel = found.manifest.layout.index("c")
+        self._output = found.manifest.output
+        self._session = Session(showing(found, [self._output]), **opened)
+
+    @cached_property
+    def parameters(self) -> Parameters:
+        """Its parameters, layer by layer."""
+        return parameters(self._source)
+
+    def redrawn(self, layers: Any, seed: int) -> OnnxModel:
+        """The model with other parameters in some of its layers."""
+        return OnnxModel(self.parameters.redrawn(layers, seed), self._chosen, self._opened)
+
+    def scores(self, images: Any, feeds: Mapping[str, Any] | None = None) -> Array:
+        """The scores of all classes before a softmax, [N, K]."""
+        found = self._session.explain(images, feeds=feeds, outputs=[self._output])
+        return found.outputs[self._output].reshape(len(found.scores), -1)
+
+    def explainer(self, name: str, options: Mapping[str, Any]) -> Explainer:
+        """A method at work on the model; the same one is made once."""
+        key = repr((name, sorted(options.items())))
+        if key not in self._explainers:
+            given = {**self._chosen, **self._opened, **options}
+            self._explainers[key] = explainer(self._source, name, **given)
+        return self._explainers[key]
+
+
+class OnnxInterface(_interfaces.ModelInterface):  # type: ignore[misc, name-defined]
+    """What Quantus asks of a model."""
+
+    model: OnnxModel
+
+    def predict(self, x: Any, **kwargs: Any) -> Array:
+        """The scores of all classes, or their softmax, float32 [N, K].
+
+        Args:
+            x: [N, ...] as the model takes them.
+            kwargs: further inputs of the model by name, as ``model_predict_kwargs``.
+        """
+        scores = self.model.scores(x, {**self.model_predict_kwargs, **kwargs})
+        if not self.softmax:
+            return scores.astype(np.float32, copy=False)
+        powers = np.exp(scores - scores.max(axis=1, keepdims=True), dtype=np.float64)
+        return np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float32)
+
+    def shape_input(
+        self,
+        x: Any,
+        shape: tuple[int, ...],
+        channel_first: bool | None = None,
+        batched: bool = False,
+    ) -> Array:
+        """Images as the model takes them."""
+        if channel_first is None:
+            channel_first = _utils.infer_channel_first(x)
+        images = np.reshape(x, shape if batched else (1, *shape))
+        return np.moveaxis(images, 1 if channel_first else -1, self.model.channel)
+
+    def get_model(self) -> OnnxModel:
+        """The model itself, as ``explain_func`` gets it."""
+        return self.model
+
+    def get_softmax_arg_model(self) -> OnnxModel:
+        """The model itself: `predict` applies the softmax, and methods explain what is before."""
+        return self.model
+
+    def state_dict(self) -> dict[str, Array]:
+        """The parameters by name."""
+        return self.model.parameters.values()
+
+    def get_random_layer_generator(
+        self, order: str = "top_down", seed: int = 42
+    ) -> Iterator[tuple[str, OnnxModel]]:
+        """Every layer's name, and the model with it redrawn, with those before it in a cascade.
+
+        Args:
+            order: ``top_down`` and ``bottom_up`` are cascades, ``independent`` is none.
+            seed: of the draws.
+        """
+        layers = self.model.parameters.layers
+        layers = layers[::-1] if order == "top_down" else layers
+        names = _unique([layer.name for layer in layers])
+        for at, name in enumerate(names):
+            start = at if order == "independent" else 0
+            yield name, self.model.redrawn(layers[start : at + 1], seed)
+
+    @property
+    def random_layer_generator_length(self) -> int:
+        """The number of layers with parameters."""
+        return len(self.model.parameters.layers)
+
+    def add_mean_shift_to_first_layer(self, input_shift: float, shape: tuple[int, ...]) -> Any:
+        """Not done.
+
+        Raises:
+            UnsupportedModelError: always.
+        """
+        raise UnsupportedModelError(
+            "no-mean-shift",
+            "an exported model's first layer is not shifted",
+            "leave out the metric InputInvariance",
+        )
+
+    def get_hidden_representations(
+        self, x: Any, layer_names: list[str] | None = None, layer_indices: list[int] | None = None
+    ) -> Array:
+        """Not done.
+
+        Raises:
+            UnsupportedModelError: always.
+        """
+        raise UnsupportedModelError(
+            "no-representations",
+            "an exported model's layers are not read",
+            "leave out the metric RelativeRepresentationStability",
+        )
+
+    @property
+    def get_ml_framework_name(self) -> str:
+        """Quantus's word for what runs the model."""
+        return "onnx"
+
+
+def _unique(names: list[str]) -> list[str]:
+    """Names, those that repeat with a number behind them: metrics file what they find by name."""
+    counts, seen = Counter(names), Counter[str]()
+    found = []
+    for name in names:
+        seen[name] += 1
+        found.append(f"{name}#{seen[name]}" if counts[name] > 1 else name)
+    return found
+
+
+def _let_in() -> None:
+    """Make Quantus wrap an `OnnxModel`: it has one function for that, and no way to register."""
+    chosen = _utils.get_wrapped_model
+
+    @functools.wraps(chosen)
+    def get_wrapped_model(model: Any, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(model, OnnxModel):
+            return chosen(model, *args, **kwargs)
+        return _wrapped(model, *args, **kwargs)
+
+    _utils.get_wrapped_model = get_wrapped_model
+
+
+def _wrapped(
+    model: OnnxModel,
+    channel_first: bool,
+    softmax: bool | None,
+    device: str | None = None,  # noqa: ARG001 - of torch; the model has its own
+    model_predict_kwargs: Mapping[str, Any] | None = None,
+) -> OnnxInterface:
+    return OnnxInterface(model, channel_first, bool(softmax), dict(model_predict_kwargs or {}))
+
+
+_let_in()

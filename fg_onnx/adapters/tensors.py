@@ -1,0 +1,42 @@
+"""Tensors inside a model: to be read, and to be explained by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx
+from onnx import helper
+
+from fg_onnx.forward import forward_part
+from fg_onnx.instrumentation import Instrumented
+from fg_onnx.manifest import Dim
+
+
+def showing(instrumented: Instrumented, names: Sequence[str]) -> Instrumented:
+    """The same model with some of its tensors among its outputs."""
+    proto = onnx.ModelProto()
+    proto.CopyFrom(instrumented.model)
+    shown = {value.name for value in proto.graph.output}
+    for name in dict.fromkeys(names):
+        if name not in shown:
+            proto.graph.output.add(name=name)  # the runtime infers its type
+    return Instrumented(proto, instrumented.manifest)
+
+
+def behind(
+    proto: onnx.ModelProto, tensor: str, elem_type: int, shape: Sequence[Dim], output: str
+) -> onnx.ModelProto:
+    """The part of a model from one of its tensors, which becomes an input, to another.
+
+    Where a way to the output goes past the tensor, the model's own inputs stay too.
+    """
+    cut = onnx.ModelProto()
+    cut.CopyFrom(proto)
+    for node in cut.graph.node:
+        for slot, name in enumerate(node.output):
+            if name == tensor:
+                node.output[slot] = f"{tensor}/computed"
+    cut.graph.input.append(helper.make_tensor_value_info(tensor, elem_type, shape))
+    if output not in {value.name for value in cut.graph.output}:
+        cut.graph.output.add(name=output)
+    return forward_part(cut, output)
