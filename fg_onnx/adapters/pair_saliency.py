@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from fg_onnx.adapters.tensors import behind, showing
+from fg_onnx.adapters.tensors import behind, channel_of, showing
 from fg_onnx.devices import AUTO
 from fg_onnx.errors import InputError, UnsupportedModelError
 from fg_onnx.fullgrad.cam import choose_layer
@@ -91,14 +91,7 @@ class ModelFunction:
             source, emit=("input-gradient",), freeze_biases=True, **chosen
         )
         self._source, self._chosen, self._named, self._opened = source, chosen, layer, opened
-        layout = self._instrumented.manifest.layout
-        if layout is None:
-            raise UnsupportedModelError(
-                "no-grid",
-                f"the input `{self._instrumented.manifest.fed}` has no spatial grid",
-                "name the image among the model's inputs",
-            )
-        self._channel = layout.index("c")
+        self._channel = channel_of(self._instrumented.manifest)
         self._session = Session(self._instrumented, **opened)
 
     def predicted(self, image: Any) -> int:

@@ -14,25 +14,25 @@ from __future__ import annotations
 import functools
 import importlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fg_onnx.adapters.tensors import showing
+from fg_onnx.adapters.tensors import channel_of, showing
 from fg_onnx.devices import AUTO
 from fg_onnx.errors import RuntimeMissingError, UnsupportedModelError
-from fg_onnx.evaluate.parameters import Parameters, parameters
+from fg_onnx.evaluate.parameters import Layer, Parameters, parameters
 from fg_onnx.instrumentation import instrument
 from fg_onnx.methods import Explainer, explainer
 from fg_onnx.session import Session
 from fg_onnx.source.model import ModelSource
 
 try:
-    _utils = importlib.import_module("quantus.helpers.utils")
-    _interfaces = importlib.import_module("quantus.helpers.model.model_interface")
+    _utils: Any = importlib.import_module("quantus.helpers.utils")
+    _interfaces: Any = importlib.import_module("quantus.helpers.model.model_interface")
 except ImportError as error:
     raise RuntimeMissingError(
         "no-quantus",
@@ -114,23 +114,19 @@ class OnnxModel:
     ) -> None:
         self._source, self._chosen, self._opened = source, chosen, opened
         self._explainers: dict[str, Explainer] = {}
-        found = instrument(source, emit=(), freeze_biases=True, **chosen)
-        if found.manifest.layout is None:
-            raise UnsupportedModelError(
-                "no-grid",
-                f"the input `{found.manifest.fed}` has no spatial grid",
-                "name the image among the model's inputs",
-            )
-        self.channel = found.manifest.layout.index("c")
-        self._output = found.manifest.output
-        self._session = Session(showing(found, [self._output]), **opened)
+        self._showing: dict[tuple[str, ...], Session] = {}
+        self._plain = instrument(source, emit=(), freeze_biases=True, **chosen)
+        held = self._plain.manifest
+        self.channel = channel_of(held)
+        self._output = held.output
+        self._session = Session(showing(self._plain, [held.output]), **opened)
 
     @cached_property
     def parameters(self) -> Parameters:
         """Its parameters, layer by layer."""
         return parameters(self._source)
 
-    def redrawn(self, layers: Any, seed: int) -> OnnxModel:
+    def redrawn(self, layers: Iterable[Layer], seed: int) -> OnnxModel:
         """The model with other parameters in some of its layers."""
         return OnnxModel(self.parameters.redrawn(layers, seed), self._chosen, self._opened)
 
@@ -138,6 +134,29 @@ class OnnxModel:
         """The scores of all classes before a softmax, [N, K]."""
         found = self._session.explain(images, feeds=feeds, outputs=[self._output])
         return found.outputs[self._output].reshape(len(found.scores), -1)
+
+    def representations(self, images: Any, names: Sequence[str], indices: Sequence[int]) -> Array:
+        """What layers compute, flattened, [N, D]: of those named, or all that have parameters."""
+        known = [layer.name for layer in self.parameters.layers]
+        numbered = {i: name for j, name in enumerate(known) for i in (j, j - len(known))}
+        wanted = {*names, *(numbered.get(index, f"number {index}") for index in indices)}
+        wanted = wanted or set(known)
+        found = {}
+        for node in self.parameters.proto.graph.node:
+            for name in wanted.intersection((node.name, *node.output)):
+                found[name] = name if name in node.output else node.output[0]
+        missing = sorted(wanted - set(found))
+        if missing:
+            raise UnsupportedModelError(
+                "no-such-layer",
+                f"the model has no layer `{missing[0]}`",
+                f"its layers with parameters: {', '.join(known)}",
+            )
+        tensors = tuple(dict.fromkeys(found.values()))
+        if tensors not in self._showing:
+            self._showing[tensors] = Session(showing(self._plain, tensors), **self._opened)
+        ran = self._showing[tensors].explain(images, outputs=tensors).outputs
+        return np.hstack([ran[name].reshape(len(images), -1) for name in tensors])
 
     def explainer(self, name: str, options: Mapping[str, Any]) -> Explainer:
         """A method at work on the model; the same one is made once."""
@@ -148,7 +167,7 @@ class OnnxModel:
         return self._explainers[key]
 
 
-class OnnxInterface(_interfaces.ModelInterface):  # type: ignore[misc, name-defined]
+class OnnxInterface(_interfaces.ModelInterface):  # type: ignore[misc]
     """What Quantus asks of a model."""
 
     model: OnnxModel
@@ -212,31 +231,38 @@ class OnnxInterface(_interfaces.ModelInterface):  # type: ignore[misc, name-defi
         """The number of layers with parameters."""
         return len(self.model.parameters.layers)
 
-    def add_mean_shift_to_first_layer(self, input_shift: float, shape: tuple[int, ...]) -> Any:
-        """Not done.
+    def add_mean_shift_to_first_layer(self, *_: Any) -> Any:
+        """Refuse the metric InputInvariance.
 
         Raises:
-            UnsupportedModelError: always.
+            UnsupportedModelError: always: where the first layer pads its input, no bias makes up
+                for what is added to all pixels.
         """
         raise UnsupportedModelError(
             "no-mean-shift",
-            "an exported model's first layer is not shifted",
+            "the first layer of an exported model is not shifted, for a layer that pads its input "
+            "cannot be",
             "leave out the metric InputInvariance",
         )
 
     def get_hidden_representations(
-        self, x: Any, layer_names: list[str] | None = None, layer_indices: list[int] | None = None
+        self,
+        x: Any,
+        layer_names: Sequence[str] | None = None,
+        layer_indices: Sequence[int] | None = None,
     ) -> Array:
-        """Not done.
+        """What layers compute, flattened and side by side in the order of the graph: [N, D].
+
+        Args:
+            x: [N, ...] as the model takes them.
+            layer_names: of nodes or tensors; with ``layer_indices`` None too: all layers that have
+                parameters.
+            layer_indices: of the layers that have parameters.
 
         Raises:
-            UnsupportedModelError: always.
+            UnsupportedModelError: there is no such layer.
         """
-        raise UnsupportedModelError(
-            "no-representations",
-            "an exported model's layers are not read",
-            "leave out the metric RelativeRepresentationStability",
-        )
+        return self.model.representations(x, layer_names or (), layer_indices or ())
 
     @property
     def get_ml_framework_name(self) -> str:

@@ -1,4 +1,4 @@
-"""Tensors inside a model: to be read, and to be explained by."""
+"""Tensors inside a model, to be read and to be explained by, and the axes of its input."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import onnx
 from onnx import helper
 
+from fg_onnx.errors import UnsupportedModelError
 from fg_onnx.forward import forward_part
 from fg_onnx.instrumentation import Instrumented
-from fg_onnx.manifest import Dim
+from fg_onnx.manifest import Dim, Manifest
 
 
 def showing(instrumented: Instrumented, names: Sequence[str]) -> Instrumented:
@@ -40,3 +41,18 @@ def behind(
     if output not in {value.name for value in cut.graph.output}:
         cut.graph.output.add(name=output)
     return forward_part(cut, output)
+
+
+def channel_of(held: Manifest) -> int:
+    """The axis of the channels in the input that images are fed to.
+
+    Raises:
+        UnsupportedModelError: it has no grid.
+    """
+    if held.layout is None:
+        raise UnsupportedModelError(
+            "no-grid",
+            f"the input `{held.fed}` has no spatial grid",
+            "name the image among the model's inputs",
+        )
+    return held.layout.index("c")
