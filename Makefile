@@ -31,9 +31,10 @@ $(VENV)/.demo: $(VENV)/.base
 	touch $@
 
 # torchvision, timm and captum without their dependencies: they would bring a CUDA build of torch.
+# Quantus without its own: opencv-python would write over opencv-python-headless.
 $(VENV)/.test: $(VENV)/.demo
 	$(PIP) --group test --group lint --group torch
-	$(PIP) --no-deps torchvision==0.28.0 timm==1.0.31 captum==0.9.0
+	$(PIP) --no-deps torchvision==0.28.0 timm==1.0.31 captum==0.9.0 quantus==0.6.0
 	touch $@
 
 demo: $(VENV)/.demo

@@ -16,9 +16,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 
-from fg_onnx.adapters.tensors import behind, channel_of, showing
+from fg_onnx.adapters.tensors import behind, channel_of, declared, showing
 from fg_onnx.devices import AUTO
 from fg_onnx.errors import InputError, UnsupportedModelError
 from fg_onnx.fullgrad.cam import choose_layer
@@ -167,9 +166,7 @@ class ModelFunction:
                 f"`{p.y.name}` is no tensor of channels on a grid",
                 "name another layer, or take grad-cam of fg_onnx.methods",
             )
-        kind = onnx.helper.np_dtype_to_tensor_dtype(p.y.dtype)
-        proto = self._instrumented.model
-        rest = behind(proto, p.y.name, kind, p.shape(p.y), plan.y.name)
+        rest = behind(self._instrumented.model, declared(p.y), declared(plan.y))
         gradients = instrument(
             rest,
             input=p.y.name,

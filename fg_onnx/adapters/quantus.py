@@ -11,10 +11,10 @@ Importing this module imports Quantus, and makes it take such models.
 
 from __future__ import annotations
 
+import copy
 import functools
 import importlib
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -24,7 +24,7 @@ import numpy.typing as npt
 from fg_onnx.adapters.tensors import channel_of, showing
 from fg_onnx.devices import AUTO
 from fg_onnx.errors import RuntimeMissingError, UnsupportedModelError
-from fg_onnx.evaluate.parameters import Layer, Parameters, parameters
+from fg_onnx.evaluate.parameters import Parameters, parameters
 from fg_onnx.instrumentation import instrument
 from fg_onnx.methods import Explainer, explainer
 from fg_onnx.session import Session
@@ -100,8 +100,10 @@ def explain_func(name: str, **options: Any) -> Callable[..., Array]:
     return explain
 
 
-class OnnxModel:
-    """An exported model in the place of a torch or keras one.
+class OnnxModel(_interfaces.ModelInterface):  # type: ignore[misc]
+    """What Quantus asks of a model, answered by an exported one.
+
+    Metrics hold it in the place of a wrapper, and give it to ``explain_func`` as it is.
 
     Args:
         source: the model.
@@ -112,65 +114,35 @@ class OnnxModel:
     def __init__(
         self, source: ModelSource, chosen: Mapping[str, Any], opened: Mapping[str, Any]
     ) -> None:
-        self._source, self._chosen, self._opened = source, chosen, opened
+        super().__init__(source)
+        self._chosen, self._opened = chosen, opened
         self._explainers: dict[str, Explainer] = {}
         self._showing: dict[tuple[str, ...], Session] = {}
         self._plain = instrument(source, emit=(), freeze_biases=True, **chosen)
         held = self._plain.manifest
-        self.channel = channel_of(held)
-        self._output = held.output
+        self._channel, self._output = channel_of(held), held.output
         self._session = Session(showing(self._plain, [held.output]), **opened)
 
-    @cached_property
-    def parameters(self) -> Parameters:
-        """Its parameters, layer by layer."""
-        return parameters(self._source)
-
-    def redrawn(self, layers: Iterable[Layer], seed: int) -> OnnxModel:
-        """The model with other parameters in some of its layers."""
-        return OnnxModel(self.parameters.redrawn(layers, seed), self._chosen, self._opened)
-
-    def scores(self, images: Any, feeds: Mapping[str, Any] | None = None) -> Array:
-        """The scores of all classes before a softmax, [N, K]."""
-        found = self._session.explain(images, feeds=feeds, outputs=[self._output])
-        return found.outputs[self._output].reshape(len(found.scores), -1)
-
-    def representations(self, images: Any, names: Sequence[str], indices: Sequence[int]) -> Array:
-        """What layers compute, flattened, [N, D]: of those named, or all that have parameters."""
-        known = [layer.name for layer in self.parameters.layers]
-        numbered = {i: name for j, name in enumerate(known) for i in (j, j - len(known))}
-        wanted = {*names, *(numbered.get(index, f"number {index}") for index in indices)}
-        wanted = wanted or set(known)
-        found = {}
-        for node in self.parameters.proto.graph.node:
-            for name in wanted.intersection((node.name, *node.output)):
-                found[name] = name if name in node.output else node.output[0]
-        missing = sorted(wanted - set(found))
-        if missing:
-            raise UnsupportedModelError(
-                "no-such-layer",
-                f"the model has no layer `{missing[0]}`",
-                f"its layers with parameters: {', '.join(known)}",
-            )
-        tensors = tuple(dict.fromkeys(found.values()))
-        if tensors not in self._showing:
-            self._showing[tensors] = Session(showing(self._plain, tensors), **self._opened)
-        ran = self._showing[tensors].explain(images, outputs=tensors).outputs
-        return np.hstack([ran[name].reshape(len(images), -1) for name in tensors])
+    def called(
+        self,
+        channel_first: bool,
+        softmax: bool | None,
+        device: str | None = None,  # noqa: ARG002 - of torch; the model has its own
+        model_predict_kwargs: Mapping[str, Any] | None = None,
+    ) -> OnnxModel:
+        """The same model as the call of a metric wants it."""
+        found = copy.copy(self)
+        found.channel_first, found.softmax = channel_first, bool(softmax)
+        found.model_predict_kwargs = dict(model_predict_kwargs or {})
+        return found
 
     def explainer(self, name: str, options: Mapping[str, Any]) -> Explainer:
         """A method at work on the model; the same one is made once."""
         key = repr((name, sorted(options.items())))
         if key not in self._explainers:
             given = {**self._chosen, **self._opened, **options}
-            self._explainers[key] = explainer(self._source, name, **given)
+            self._explainers[key] = explainer(self.model, name, **given)
         return self._explainers[key]
-
-
-class OnnxInterface(_interfaces.ModelInterface):  # type: ignore[misc]
-    """What Quantus asks of a model."""
-
-    model: OnnxModel
 
     def predict(self, x: Any, **kwargs: Any) -> Array:
         """The scores of all classes, or their softmax, float32 [N, K].
@@ -179,9 +151,11 @@ class OnnxInterface(_interfaces.ModelInterface):  # type: ignore[misc]
             x: [N, ...] as the model takes them.
             kwargs: further inputs of the model by name, as ``model_predict_kwargs``.
         """
-        scores = self.model.scores(x, {**self.model_predict_kwargs, **kwargs})
+        feeds = {**self.model_predict_kwargs, **kwargs}
+        ran = self._session.explain(x, feeds=feeds, outputs=[self._output])
+        scores = ran.outputs[self._output].reshape(len(ran.scores), -1)
         if not self.softmax:
-            return scores.astype(np.float32, copy=False)
+            return np.asarray(scores, dtype=np.float32)
         powers = np.exp(scores - scores.max(axis=1, keepdims=True), dtype=np.float64)
         return np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float32)
 
@@ -196,19 +170,23 @@ class OnnxInterface(_interfaces.ModelInterface):  # type: ignore[misc]
         if channel_first is None:
             channel_first = _utils.infer_channel_first(x)
         images = np.reshape(x, shape if batched else (1, *shape))
-        return np.moveaxis(images, 1 if channel_first else -1, self.model.channel)
+        return np.moveaxis(images, 1 if channel_first else -1, self._channel)
 
     def get_model(self) -> OnnxModel:
-        """The model itself, as ``explain_func`` gets it."""
-        return self.model
+        """The model, as ``explain_func`` gets it."""
+        return self
 
     def get_softmax_arg_model(self) -> OnnxModel:
-        """The model itself: `predict` applies the softmax, and methods explain what is before."""
-        return self.model
+        """The model: `predict` applies the softmax, and methods explain what is before it."""
+        return self
+
+    @cached_property
+    def _parameters(self) -> Parameters:
+        return parameters(self.model)
 
     def state_dict(self) -> dict[str, Array]:
         """The parameters by name."""
-        return self.model.parameters.values()
+        return self._parameters.values()
 
     def get_random_layer_generator(
         self, order: str = "top_down", seed: int = 42
@@ -219,17 +197,17 @@ class OnnxInterface(_interfaces.ModelInterface):  # type: ignore[misc]
             order: ``top_down`` and ``bottom_up`` are cascades, ``independent`` is none.
             seed: of the draws.
         """
-        layers = self.model.parameters.layers
+        layers = self._parameters.layers
         layers = layers[::-1] if order == "top_down" else layers
-        names = _unique([layer.name for layer in layers])
-        for at, name in enumerate(names):
+        for at, layer in enumerate(layers):
             start = at if order == "independent" else 0
-            yield name, self.model.redrawn(layers[start : at + 1], seed)
+            redrawn = self._parameters.redrawn(layers[start : at + 1], seed)
+            yield layer.name, OnnxModel(redrawn, self._chosen, self._opened)
 
     @property
     def random_layer_generator_length(self) -> int:
         """The number of layers with parameters."""
-        return len(self.model.parameters.layers)
+        return len(self._parameters.layers)
 
     def add_mean_shift_to_first_layer(self, *_: Any) -> Any:
         """Refuse the metric InputInvariance.
@@ -262,7 +240,31 @@ class OnnxInterface(_interfaces.ModelInterface):  # type: ignore[misc]
         Raises:
             UnsupportedModelError: there is no such layer.
         """
-        return self.model.representations(x, layer_names or (), layer_indices or ())
+        tensors = self._results_of(layer_names or (), layer_indices or ())
+        if tensors not in self._showing:
+            self._showing[tensors] = Session(showing(self._plain, tensors), **self._opened)
+        session = self._showing[tensors]
+        ran = session.explain(x, feeds=self.model_predict_kwargs, outputs=tensors).outputs
+        return np.hstack([ran[name].reshape(len(x), -1) for name in tensors])
+
+    def _results_of(self, names: Sequence[str], indices: Sequence[int]) -> tuple[str, ...]:
+        """The tensors that layers compute."""
+        known = [layer.name for layer in self._parameters.layers]
+        numbered = {i: name for j, name in enumerate(known) for i in (j, j - len(known))}
+        wanted = {*names, *(numbered.get(index, f"number {index}") for index in indices)}
+        wanted = wanted or set(known)
+        found = {}
+        for node in self._parameters.proto.graph.node:
+            for name in wanted.intersection((node.name, *node.output)):
+                found[name] = name if name in node.output else node.output[0]
+        missing = sorted(wanted - set(found))
+        if missing:
+            raise UnsupportedModelError(
+                "no-such-layer",
+                f"the model has no layer `{missing[0]}`",
+                f"its layers with parameters: {', '.join(known)}",
+            )
+        return tuple(dict.fromkeys(found.values()))
 
     @property
     def get_ml_framework_name(self) -> str:
@@ -270,37 +272,17 @@ class OnnxInterface(_interfaces.ModelInterface):  # type: ignore[misc]
         return "onnx"
 
 
-def _unique(names: list[str]) -> list[str]:
-    """Names, those that repeat with a number behind them: metrics file what they find by name."""
-    counts, seen = Counter(names), Counter[str]()
-    found = []
-    for name in names:
-        seen[name] += 1
-        found.append(f"{name}#{seen[name]}" if counts[name] > 1 else name)
-    return found
-
-
 def _let_in() -> None:
-    """Make Quantus wrap an `OnnxModel`: it has one function for that, and no way to register."""
+    """Make Quantus take an `OnnxModel`: it chooses by torch's and keras's classes alone."""
     chosen = _utils.get_wrapped_model
 
     @functools.wraps(chosen)
     def get_wrapped_model(model: Any, *args: Any, **kwargs: Any) -> Any:
-        if not isinstance(model, OnnxModel):
-            return chosen(model, *args, **kwargs)
-        return _wrapped(model, *args, **kwargs)
+        if isinstance(model, OnnxModel):
+            return model.called(*args, **kwargs)
+        return chosen(model, *args, **kwargs)
 
     _utils.get_wrapped_model = get_wrapped_model
-
-
-def _wrapped(
-    model: OnnxModel,
-    channel_first: bool,
-    softmax: bool | None,
-    device: str | None = None,  # noqa: ARG001 - of torch; the model has its own
-    model_predict_kwargs: Mapping[str, Any] | None = None,
-) -> OnnxInterface:
-    return OnnxInterface(model, channel_first, bool(softmax), dict(model_predict_kwargs or {}))
 
 
 _let_in()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import onnx
+import onnx_graphsurgeon as gs
 from onnx import helper
 
 from fg_onnx.errors import UnsupportedModelError
 from fg_onnx.forward import forward_part
 from fg_onnx.instrumentation import Instrumented
-from fg_onnx.manifest import Dim, Manifest
+from fg_onnx.manifest import Manifest
 
 
 def showing(instrumented: Instrumented, names: Sequence[str]) -> Instrumented:
@@ -25,7 +27,7 @@ def showing(instrumented: Instrumented, names: Sequence[str]) -> Instrumented:
 
 
 def behind(
-    proto: onnx.ModelProto, tensor: str, elem_type: int, shape: Sequence[Dim], output: str
+    proto: onnx.ModelProto, tensor: onnx.ValueInfoProto, output: onnx.ValueInfoProto
 ) -> onnx.ModelProto:
     """The part of a model from one of its tensors, which becomes an input, to another.
 
@@ -35,12 +37,18 @@ def behind(
     cut.CopyFrom(proto)
     for node in cut.graph.node:
         for slot, name in enumerate(node.output):
-            if name == tensor:
-                node.output[slot] = f"{tensor}/computed"
-    cut.graph.input.append(helper.make_tensor_value_info(tensor, elem_type, shape))
-    if output not in {value.name for value in cut.graph.output}:
-        cut.graph.output.add(name=output)
-    return forward_part(cut, output)
+            if name == tensor.name:
+                node.output[slot] = f"{name}/computed"
+    cut.graph.input.append(tensor)
+    if output.name not in {value.name for value in cut.graph.output}:
+        cut.graph.output.append(output)
+    return forward_part(cut, output.name)
+
+
+def declared(tensor: gs.Tensor) -> onnx.ValueInfoProto:
+    """A tensor's name, type and shape."""
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(tensor.dtype))
+    return helper.make_tensor_value_info(tensor.name, kind, tensor.shape)
 
 
 def channel_of(held: Manifest) -> int:
