@@ -116,9 +116,7 @@ def test_grad_cam_looks_at_the_last_convolution(model, function, images):
         assert np.array_equal(found[key], named[key])
 
 
-@pytest.mark.parametrize(
-    "hazard", ["residual", "shared_weights", "grouped", "nhwc", "two_inputs"]
-)
+@pytest.mark.parametrize("hazard", ["residual", "shared_weights", "grouped", "nhwc", "two_inputs"])
 def test_a_layers_gradients_are_those_of_the_whole_model(hazard):
     # A bias-gradient is the bias times the gradient by the convolution's result.
     model = tiny.all_models()[hazard]

@@ -101,7 +101,7 @@ def test_a_metric_says_what_it_says_of_the_net(pair, model, name):
     same(found, judged(metric(), pair.net, pair, by_torch))
 
 
-# These rank pixels: that rounding swaps two is no matter if the maps are the same.
+# These rank pixels, and rounding may swap two: so the maps are the same.
 RANKING = {
     "PixelFlipping": {"features_in_step": 16},
     "FaithfulnessCorrelation": {"nr_runs": 20, "subset_size": 24, "return_aggregate": False},
@@ -109,6 +109,9 @@ RANKING = {
     "Selectivity": {"patch_size": 4},
     "SensitivityN": {"features_in_step": 48, "n_max_percentage": 0.8, "return_aggregate": False},
     "MonotonicityCorrelation": {"nr_samples": 3, "features_in_step": 48},
+    "AttributionLocalisation": {},
+    "TopKIntersection": {"k": 20},
+    "AUC": {},
     "Infidelity": {"n_perturb_samples": 5, "perturb_patch_sizes": [4]},
 }
 
@@ -117,8 +120,11 @@ RANKING = {
 @pytest.mark.parametrize("name", RANKING)
 def test_a_metric_of_the_same_maps_says_the_same(pair, model, name, method):
     maps = explain_func(method)(model, pair.images, pair.classes)
+    parts = np.zeros((3, 1, 16, 12), dtype=bool)
+    parts[..., 4:12, 3:9] = True
+    given = {"a_batch": maps, "s_batch": parts}
     found, expected = (
-        judged(getattr(quantus, name)(**RANKING[name], **QUIET), each, pair, by_torch, a_batch=maps)
+        judged(getattr(quantus, name)(**RANKING[name], **QUIET), each, pair, by_torch, **given)
         for each in (model, pair.net)
     )
     same(found, expected)
