@@ -166,6 +166,12 @@ class ModelFunction:
                 f"`{p.y.name}` is no tensor of channels on a grid",
                 "name another layer, or take grad-cam of fg_onnx.methods",
             )
+        if p.y.name == plan.y.name:
+            raise UnsupportedModelError(
+                "no-such-layer",
+                f"`{p.y.name}` is what is explained itself, and no layer on the way to it",
+                "name another layer",
+            )
         rest = behind(self._instrumented.model, declared(p.y), declared(plan.y))
         gradients = instrument(
             rest,
@@ -215,10 +221,11 @@ def _arguments(given: Any) -> tuple[Any, Mapping[str, Any]]:
             f"`call_model_args` has no `{unknown[0]}`",
             f"it takes: {', '.join(_ARGUMENTS)}",
         )
-    if named.get("target") is None:
+    target = named.get("target")
+    if target is None or np.any(np.asarray(target) < 0):
         raise InputError(
             "no-target",
             "no class was named, and what is predicted changes along the way from a baseline",
             'give call_model_args={"target": model.predicted(image)}',
         )
-    return named["target"], named.get("feeds", {})
+    return target, named.get("feeds", {})

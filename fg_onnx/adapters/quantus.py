@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from fg_onnx.adapters.tensors import channel_of, showing
 from fg_onnx.devices import AUTO
-from fg_onnx.errors import RuntimeMissingError, UnsupportedModelError
+from fg_onnx.errors import InputError, RuntimeMissingError, UnsupportedModelError
 from fg_onnx.evaluate.parameters import Parameters, parameters
 from fg_onnx.instrumentation import instrument
 from fg_onnx.methods import Explainer, explainer
@@ -94,8 +94,10 @@ def explain_func(name: str, **options: Any) -> Callable[..., Array]:
         method: str | None = None,  # noqa: ARG001 - `quantus.evaluate` gives the user's word for it
         device: str | None = None,  # noqa: ARG001 - of torch; the model has its own
     ) -> Array:
-        maps = model.explainer(name, options).explain(inputs, np.asarray(targets), feeds=feeds)
-        return maps[:, None]
+        classes = np.asarray(targets)
+        if np.any(classes < 0):  # the metrics take it for the last class, and methods for none
+            raise InputError("wrong-targets", "a class cannot be negative", "count from 0 on")
+        return model.explainer(name, options).explain(inputs, classes, feeds=feeds)[:, None]
 
     return explain
 

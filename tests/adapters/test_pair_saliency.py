@@ -152,6 +152,7 @@ def test_a_fixed_batch_of_one_is_run_image_by_image(model, images):
     [
         (None, "no class was named"),
         ({"feeds": {}}, "no class was named"),
+        ({"target": -1}, "no class was named"),
         ({"class": 2}, "no `class`"),
         ({"target": 7}, "7"),
     ],
@@ -173,6 +174,12 @@ def test_a_layer_that_is_not_there(model, images):
     function = model_function(model, layer="no such")
     assert function(last(images), TARGET)
     with pytest.raises(UnsupportedModelError, match="no layer `no such`"):
+        function(last(images), TARGET, LAYER)
+
+
+def test_what_is_explained_is_no_layer(model, images):
+    function = model_function(model, layer="h", output="h")
+    with pytest.raises(UnsupportedModelError, match="`h` is what is explained"):
         function(last(images), TARGET, LAYER)
 
 
