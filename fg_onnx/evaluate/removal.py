@@ -12,7 +12,7 @@ import numpy.typing as npt
 from fg_onnx.errors import InputError
 from fg_onnx.evaluate.maps import spatial_axes
 from fg_onnx.manifest import LayoutName
-from fg_onnx.methods.baselines import BLUR, gaussian
+from fg_onnx.pictures.absence import black, blurred, mean_colour
 from fg_onnx.pictures.preprocess import Preprocessing
 
 Array = npt.NDArray[Any]
@@ -73,45 +73,23 @@ def replacing_pixels(
 ) -> Array:
     """What stands in the place of every pixel, in the shape and type of the images.
 
-    ``black`` is what the preprocessing makes of a black pixel, ``(0 - mean) / std`` in every
-    channel: 0 only where nothing is subtracted. ``mean`` is each image's own mean colour, ``blur``
-    the image blurred by a twentieth of its sides.
+    As `absence` makes it: ``black`` as the preprocessing does, ``mean`` of each image's own colour,
+    ``blur`` of the image blurred.
 
     Raises:
-        InputError: ``no-preprocessing``: without it black is not known.
+        InputError: ``no-preprocessing``: without it black is not known; or it is of other images.
     """
     axes = spatial_axes(layout)
     if how == "mean":
-        made = images.mean(axis=axes, keepdims=True, dtype=np.float64)
+        made = mean_colour(images, axes)
     elif how == "blur":
-        made = _blurred(images, axes)
+        made = blurred(images, axes)
+    elif steps is not None:
+        made = black(images, layout.index("c"), steps)
     else:
-        made = _black(images, layout, steps)
-    return np.broadcast_to(made, images.shape).astype(images.dtype)
-
-
-def _black(images: Array, layout: LayoutName, steps: Preprocessing | None) -> Array:
-    if steps is None:
         raise InputError(
             "no-preprocessing",
             "what black is to the model is not known, for nothing says how its images are prepared",
             "give --preprocess, or replace pixels by mean or blur",
         )
-    level = (0 - np.array(steps.mean)) / np.array(steps.std)
-    axis = layout.index("c")
-    if len(level) not in (1, images.shape[axis]):
-        raise InputError(
-            "wrong-channel-count",
-            f"the preprocessing has {len(level)} channels, and the images {images.shape[axis]}",
-            "give the --preprocess of this model",
-        )
-    return np.asarray(level.reshape([-1 if at == axis else 1 for at in range(images.ndim)]))
-
-
-def _blurred(images: Array, axes: Sequence[int]) -> Array:
-    found = images.astype(np.float64)
-    for axis in axes:
-        size = images.shape[axis]
-        mixed = np.tensordot(gaussian(size, BLUR * size), found, axes=(1, axis))
-        found = np.moveaxis(mixed, 0, axis)
-    return found
+    return np.broadcast_to(made, images.shape).astype(images.dtype)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -10,14 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fg_onnx.errors import InputError
 from fg_onnx.methods.task import Task
+from fg_onnx.pictures import absence
 
 Array = npt.NDArray[Any]
-
-BLUR = 1 / 20
-"""The standard deviation of the Gaussian, as a share of each side of the grid."""
-_REACH = 4  # standard deviations, beyond which a Gaussian is 0 in float32
 
 
 def baselines(task: Task, kind: str) -> tuple[Array, tuple[str, ...]]:
@@ -26,27 +21,15 @@ def baselines(task: Task, kind: str) -> tuple[Array, tuple[str, ...]]:
     Raises:
         InputError: the preprocessing is of another number of channels.
     """
-    return BASELINES[kind](task)
+    found, notes = BASELINES[kind](task)
+    return np.broadcast_to(found, task.images.shape), notes
 
 
 def _black(task: Task) -> tuple[Array, tuple[str, ...]]:
-    steps = task.preprocessing
-    if steps is None:
+    if task.preprocessing is None:
         found, _ = _zero(task)
         return found, ("the preprocessing is not known: black is taken to be 0 in the input",)
-    count = task.images.shape[task.channel]
-    values = [np.broadcast_to(np.array(v), (max(len(steps.mean), len(steps.std)),))
-              for v in (steps.mean, steps.std)]  # fmt: skip
-    colour = -values[0] / values[1]
-    if len(colour) not in (1, count):
-        raise InputError(
-            "wrong-shape",
-            f"the preprocessing is of {len(colour)} channels, and the input has {count}",
-            "give the preprocessing of this model, or another baseline",
-        )
-    shape = [1] * task.images.ndim
-    shape[task.channel] = len(colour)
-    return np.broadcast_to(colour.reshape(shape), task.images.shape), ()
+    return absence.black(task.images, task.channel, task.preprocessing), ()
 
 
 def _zero(task: Task) -> tuple[Array, tuple[str, ...]]:
@@ -54,29 +37,11 @@ def _zero(task: Task) -> tuple[Array, tuple[str, ...]]:
 
 
 def _mean(task: Task) -> tuple[Array, tuple[str, ...]]:
-    means = task.images.mean(axis=task.spatial, keepdims=True, dtype=np.float64)
-    return np.broadcast_to(means, task.images.shape), ()
+    return absence.mean_colour(task.images, task.spatial), ()
 
 
 def _blur(task: Task) -> tuple[Array, tuple[str, ...]]:
-    found = task.images.astype(np.float64)
-    for axis in task.spatial:
-        size = found.shape[axis]
-        mixed = np.tensordot(gaussian(size, BLUR * size), found, (1, axis))
-        found = np.moveaxis(mixed, 0, axis)
-    return found, ()
-
-
-def gaussian(size: int, deviation: float) -> Array:
-    """[size, size]: the rows blur along an axis, whose ends are repeated beyond it."""
-    reach = math.ceil(_REACH * deviation)
-    steps = np.arange(-reach, reach + 1)
-    weights = np.exp(-0.5 * (steps / deviation) ** 2)
-    weights /= weights.sum()
-    rows = np.zeros((size, size))
-    for row in range(size):
-        np.add.at(rows[row], np.clip(row + steps, 0, size - 1), weights)
-    return rows
+    return absence.blurred(task.images, task.spatial), ()
 
 
 BASELINES: Mapping[str, Callable[[Task], tuple[Array, tuple[str, ...]]]] = MappingProxyType(

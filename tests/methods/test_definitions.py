@@ -17,8 +17,9 @@ from fg_onnx.errors import InputError, UnsupportedModelError
 from fg_onnx.fullgrad.psi import STYLES
 from fg_onnx.manifest import METHOD_EMITS
 from fg_onnx.methods import explainer
-from fg_onnx.methods.baselines import BASELINES, gaussian
+from fg_onnx.methods.baselines import BASELINES
 from fg_onnx.methods.masking import Rise
+from fg_onnx.pictures.absence import gaussian
 from fg_onnx.pictures.preprocess import Preprocessing
 
 # Means of some float32 gradients, in another order: 1e-6 each.
