@@ -8,6 +8,7 @@ from ..console import reported
 from .flipping import flipping
 from .perturbation import perturbation
 from .randomization import randomization
+from .roar import roar
 
 evaluate = typer.Typer(
     name="evaluate",
@@ -15,5 +16,5 @@ evaluate = typer.Typer(
     help="The paper's experiments, on a model and images of your own.",
 )
 
-for _command in (perturbation, flipping, randomization):
+for _command in (perturbation, roar, flipping, randomization):
     evaluate.command()(reported(_command))

@@ -182,6 +182,21 @@ class Judged:
         return fg_onnx.Session(instrumented, device=self.asked.device)
 
 
+def open_scorer(asked: Asked) -> Scorer:
+    """Read the model.
+
+    Raises:
+        FgOnnxError: it cannot be had, or needs more than images.
+    """
+    from fg_onnx.evaluate.scorer import Scorer
+
+    from ..opening import require_feeds
+
+    scorer = Scorer(str(asked.model), input=asked.input, output=asked.output, device=asked.device)
+    require_feeds(asked.model, scorer.session, ())
+    return scorer
+
+
 def open_judged(asked: Asked, *, needs_steps: bool = False) -> Judged:
     """Read the model, and find the images.
 
@@ -192,14 +207,10 @@ def open_judged(asked: Asked, *, needs_steps: bool = False) -> Judged:
     Raises:
         FgOnnxError: the model, the images or the preprocessing cannot be had.
     """
-    from fg_onnx.evaluate.scorer import Scorer
-
     from ..explain import preprocessing_for
     from ..given import find_samples, is_array
-    from ..opening import require_feeds
 
-    scorer = Scorer(str(asked.model), input=asked.input, output=asked.output, device=asked.device)
-    require_feeds(asked.model, scorer.session, ())
+    scorer = open_scorer(asked)
     paths = find_samples(asked.patterns, scorer.session)
     known = asked.preprocess is not None
     steps = None

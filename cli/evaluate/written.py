@@ -33,7 +33,7 @@ def write_results(results: Results, folder: Path, *, as_json: bool) -> None:
     document = stem.with_name(f"{stem.name}.json")
     with suppress(FileNotFoundError, NotADirectoryError):
         document.unlink()
-    texts = {".csv": results.summary_csv(), ".images.csv": results.values_csv()}
+    texts = {".csv": results.summary_csv(), f".{results.unit}s.csv": results.values_csv()}
     written = []
     for suffix, text in texts.items():
         written.append(_write(stem.with_name(stem.name + suffix), text))
@@ -49,7 +49,7 @@ def write_results(results: Results, folder: Path, *, as_json: bool) -> None:
         _print(panel)
         say()
     names = ", ".join(printable(path.name) for path in written)
-    say(f"{counted(len(results.images), 'image')}; in {printable(str(folder))}: {names}")
+    say(f"{counted(len(results.rows), results.unit)}; in {printable(str(folder))}: {names}")
 
 
 def _write(path: Path, text: str) -> Path:

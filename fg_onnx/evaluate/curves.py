@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,9 @@ from fg_onnx.errors import InputError
 SCHEMA_VERSION = 1
 
 Array = npt.NDArray[np.float64]
+Unit = Literal["image", "seed"]
+
+UNITS: tuple[Unit, ...] = get_args(Unit)
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +30,7 @@ class Curve:
 
     Attributes:
         method: its name.
-        values: float64 [images, points]; NaN where the measure is not defined.
+        values: float64 [rows, points]; NaN where the measure is not defined.
     """
 
     method: str
@@ -35,7 +38,7 @@ class Curve:
 
     @cached_property
     def counts(self) -> Array:
-        """How many images have a value, [points]."""
+        """How many rows have a value, [points]."""
         return np.asarray(np.isfinite(self.values).sum(axis=0))
 
     @cached_property
@@ -78,15 +81,17 @@ class Results:
         experiment: its name, which its files bear.
         model: that was judged.
         settings: what it was done with; JSON values.
-        images: the name of each, in the order of the curves' rows.
+        rows: the name of each that was measured again and again, in the curves' order.
         panels: what was measured.
+        unit: what a row is of: ``image``, or ``seed``. The documents bear the word.
     """
 
     experiment: str
     model: str
     settings: Mapping[str, Any]
-    images: tuple[str, ...]
+    rows: tuple[str, ...]
     panels: tuple[Panel, ...]
+    unit: Unit = "image"
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document, with its ``schema_version`` first."""
@@ -96,7 +101,8 @@ class Results:
             "experiment": self.experiment,
             "model": self.model,
             "settings": dict(self.settings),
-            "images": list(self.images),
+            "rows": self.unit,
+            f"{self.unit}s": list(self.rows),
             "panels": [
                 {
                     "title": panel.title,
@@ -108,7 +114,7 @@ class Results:
                             "method": curve.method,
                             "mean": curve.mean.tolist(),
                             "standard_error": curve.standard_error.tolist(),
-                            "images": curve.counts.tolist(),
+                            f"{self.unit}s": curve.counts.tolist(),
                             "values": curve.values.tolist(),
                         }
                         for curve in panel.curves
@@ -128,24 +134,28 @@ class Results:
         try:
             if document["schema_version"] != SCHEMA_VERSION:
                 raise _no_results(f"schema_version is {document['schema_version']!r}")
+            unit = document["rows"]
+            if unit not in UNITS:
+                raise _no_results(f"rows is {unit!r}")
             found = cls(
                 experiment=document["experiment"],
                 model=document["model"],
                 settings=document["settings"],
-                images=tuple(document["images"]),
+                rows=tuple(document[f"{unit}s"]),
                 panels=tuple(_panel(panel) for panel in document["panels"]),
+                unit=unit,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise _no_results(f"{type(error).__name__}: {error}") from error
         for panel in found.panels:
-            wanted = (len(found.images), len(panel.points))
+            wanted = (len(found.rows), len(panel.points))
             for curve in panel.curves:
                 if curve.values.shape != wanted:
                     raise _no_results(f"values of {curve.method!r} are not {list(wanted)}")
         return found
 
     def summary_csv(self) -> str:
-        """A row for every panel, method and point: mean, standard error, and of how many images."""
+        """A row for every panel, method and point: mean, standard error, and of how many rows."""
         rows = [
             (panel.title, panel.quantity, curve.method, point, mean, error, count)
             for panel in self.panels
@@ -158,20 +168,21 @@ class Results:
                 strict=True,
             )
         ]
+        counted = f"{self.unit}s"
         return _csv(
-            ("panel", "quantity", "method", "point", "mean", "standard_error", "images"), rows
+            ("panel", "quantity", "method", "point", "mean", "standard_error", counted), rows
         )
 
     def values_csv(self) -> str:
-        """A row for every panel, method, point and image."""
+        """A row for every panel, method, point and image or seed."""
         rows = [
-            (panel.title, panel.quantity, curve.method, point, image, value)
+            (panel.title, panel.quantity, curve.method, point, row, value)
             for panel in self.panels
             for curve in panel.curves
-            for image, values in zip(self.images, curve.values.tolist(), strict=True)
+            for row, values in zip(self.rows, curve.values.tolist(), strict=True)
             for point, value in zip(panel.points, values, strict=True)
         ]
-        return _csv(("panel", "quantity", "method", "point", "image", "value"), rows)
+        return _csv(("panel", "quantity", "method", "point", self.unit, "value"), rows)
 
 
 def _panel(document: Mapping[str, Any]) -> Panel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import math
@@ -41,6 +42,7 @@ def test_one_image_has_no_standard_error_and_none_has_no_mean():
 def test_the_document_there_and_back():
     document = json.loads(to_json(results().to_dict()))
     assert document["schema_version"] == 1
+    assert (document["rows"], len(document["images"])) == ("image", 3)
     assert document["panels"][0]["curves"][0]["values"] == [[1, 2], [3, 6], [5, None]]
     again = Results.from_dict(document)
     assert json.loads(to_json(again.to_dict())) == document
@@ -52,6 +54,8 @@ def test_the_document_there_and_back():
     [
         lambda d: d.pop("panels"),
         lambda d: d.update(schema_version=2),
+        lambda d: d.update(rows="epoch"),
+        lambda d: d.update(rows="seed"),
         lambda d: d["images"].append("one more"),
         lambda d: d["panels"][0]["points"].pop(),
         lambda d: d["panels"][0]["curves"][0].update(values="rubbish"),
@@ -82,6 +86,19 @@ def test_tables():
     assert len(values) == 12
     assert [row["value"] for row in values[:6]] == ["1.0", "2.0", "3.0", "6.0", "5.0", ""]
     assert values[2]["image"] == "b,c.png"
+
+
+def test_rows_may_be_seeds():
+    of_images = results()
+    of_seeds = dataclasses.replace(of_images, rows=("0", "1", "2"), unit="seed")
+    document = json.loads(to_json(of_seeds.to_dict()))
+    assert document["seeds"] == ["0", "1", "2"]
+    assert document["panels"][0]["curves"][0]["seeds"] == [3, 2]
+    assert "images" not in json.dumps(document)
+    again = Results.from_dict(document)
+    assert (again.rows, again.unit) == (of_seeds.rows, "seed")
+    assert of_seeds.summary_csv().splitlines()[0].endswith(",seeds")
+    assert "seed" in next(csv.reader(io.StringIO(of_seeds.values_csv())))
 
 
 @pytest.mark.parametrize("points", [(1, 50), ("conv1", "fc")])
