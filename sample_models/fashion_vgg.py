@@ -1,8 +1,8 @@
 """Train a narrow 9-layer VGG with BatchNorm on Fashion-MNIST and export it with BatchNorm unfolded.
 
 It is the network of the paper's pixel-perturbation and ROAR experiments in small: eight times
-Conv-BatchNorm-ReLU in three stages with max-pooling, then one linear layer. The convolutions have
-no bias of their own, since BatchNorm's shift takes its place.
+Conv-BatchNorm-ReLU in three stages with max-pooling, then one linear layer, as
+`fg_onnx.evaluate.vgg` builds it.
 
 Data: Fashion-MNIST, (c) 2017 Zalando SE, MIT licence, from Debian's `dataset-fashion-mnist`.
 Needs torch, `apt-get` and `dpkg-deb`; the result is committed, so nobody has to train it to use it.
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import gzip
-from collections import OrderedDict
 from pathlib import Path
 
 import cv2
@@ -23,6 +22,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from fg_onnx.evaluate import vgg
 from fg_onnx.files import replacing
 from sample_models.fetch import DebianPackage, fetch_debian, write_bytes
 from sample_models.torch_export import export_module
@@ -44,7 +44,7 @@ LABELS = (
     "Bag",
     "Ankle boot",
 )
-STAGES = ((16, 16), (32, 32, 32), (64, 64, 64))
+WIDTH = 16  # channels of the first of three stages
 SEED = 0
 EPOCHS = 4
 BATCH = 128
@@ -56,19 +56,7 @@ IMAGES = HERE / "fashion"
 
 def network() -> nn.Sequential:
     """Return the untrained network."""
-    layers: OrderedDict[str, nn.Module] = OrderedDict()
-    channels = 1
-    for stage, widths in enumerate(STAGES, 1):
-        for step, width in enumerate(widths, 1):
-            place = f"{stage}_{step}"
-            layers[f"conv{place}"] = nn.Conv2d(channels, width, 3, padding=1, bias=False)
-            layers[f"bn{place}"] = nn.BatchNorm2d(width)
-            layers[f"relu{place}"] = nn.ReLU()
-            channels = width
-        layers[f"pool{stage}"] = nn.MaxPool2d(2)
-    layers["flatten"] = nn.Flatten()
-    layers["classifier"] = nn.Linear(channels * 3 * 3, len(LABELS))
-    return nn.Sequential(layers)
+    return vgg.network(channels=1, size=(28, 28), classes=len(LABELS), width=WIDTH)
 
 
 def read(part: str) -> tuple[np.ndarray, np.ndarray]:
