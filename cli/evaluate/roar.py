@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import redirect_stdout
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,7 +24,6 @@ from ..options import (
     MethodsOption,
     ModelArgument,
     OutputOption,
-    PercentOption,
     PreprocessOption,
     ResultsOption,
     SeedOption,
@@ -56,8 +56,16 @@ def roar(
             "and test/CLASS/*.",
         ),
     ],
-    methods: MethodsOption = "fullgrad,input-gradient,grad-cam,smooth-grad-squared,random",
-    percent: PercentOption = None,
+    methods: MethodsOption = "fullgrad,input-gradient,integrated-gradients,smooth-grad-squared,"
+    "grad-cam,random",
+    percent: Annotated[
+        str,
+        typer.Option(
+            metavar="A,B,...",
+            help="Shares of the pixels that are removed, rising, from 0 to 100. Nothing removed is "
+            "always measured too.",
+        ),
+    ] = "10,30,50,70,90",
     seeds: Annotated[
         int, typer.Option(min=1, metavar="N", help="How often everything is trained.")
     ] = 3,
@@ -108,7 +116,7 @@ def roar(
     from fg_onnx.evaluate.curves import Results
     from fg_onnx.evaluate.kept import Kept
     from fg_onnx.evaluate.labelled import read_labelled
-    from fg_onnx.evaluate.roar import PARTS, PERCENTS, Retraining, Roar
+    from fg_onnx.evaluate.roar import PARTS, Retraining, Roar
     from fg_onnx.evaluate.training import identity
 
     from ..explain import preprocessing_for
@@ -116,8 +124,7 @@ def roar(
     from .written import write_results
 
     names = split_methods(methods)
-    percents = PERCENTS if percent is None else parse_percents(percent)
-    chosen = Roar(percents, range(seed, seed + seeds), replace.value, seed)
+    chosen = Roar(parse_percents(percent), range(seed, seed + seeds), replace.value, seed)
     asked = Asked(model, (), input_, output, device, preprocess)
     scorer = open_scorer(asked)
     training = _trainer(trainer, {"epochs": epochs, "width": width}, scorer.layout)
@@ -134,7 +141,8 @@ def roar(
         with progress("explaining", retraining.images_left()) as tick:
             retraining.explain(tick)
         left = len(retraining.cells_left())
-        with progress(f"training {left} times", left * PARTS) as tick:
+        bar = progress(f"training {left} times", left * PARTS)
+        with bar as tick, redirect_stdout(sys.stderr):  # a trainer may print
             retraining.train(tick)
     except KeyboardInterrupt:
         _say_how_far(retraining)

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from fg_onnx._version import __version__
 from fg_onnx.errors import InputError
 from fg_onnx.evaluate.curves import Curve, Panel
+from fg_onnx.evaluate.flipping import require_classes
 from fg_onnx.evaluate.kept import Kept
 from fg_onnx.evaluate.labelled import Labelled, Part
 from fg_onnx.evaluate.maps import Maps, Tick, maps_of, require_methods, spatial_axes
@@ -113,7 +114,8 @@ class Retraining:
         steps: how the images were prepared, of which black follows.
 
     Raises:
-        InputError: no method, or data or a trainer that do not fit.
+        InputError: no method, a model that is no classifier of images, or images that do not fit
+            it.
     """
 
     def __init__(
@@ -135,6 +137,7 @@ class Retraining:
         self._kept = kept
         self._steps = steps
         axes = spatial_axes(scorer.layout)
+        require_classes(scorer.manifest, ())
         scorer.predicted(data.train.images[:1])  # fails for images that do not fit
         self._pixels = math.prod(data.train.images.shape[axis] for axis in axes)
 
@@ -155,6 +158,8 @@ class Retraining:
             return replacing_pixels(images[:1], "black", self._layout, self._steps)
         axes = (0, *spatial_axes(self._layout))
         mean = images.mean(axis=axes, keepdims=True, dtype=np.float64)
+        if images.dtype.kind in "iu":
+            mean = np.rint(mean)
         return np.broadcast_to(mean, images[:1].shape).astype(images.dtype)
 
     @property

@@ -30,7 +30,8 @@ class Trainer(Protocol):
     """Trains a classifier from scratch; the same images, labels and seed train the same one.
 
     It is a function, or a dataclass whose fields are its settings: what it is decides which
-    trainings are taken for done, and of any other object that cannot be told.
+    trainings are taken for done, and of any other object that cannot be told. Its file counts; what
+    that one imports does not.
     """
 
     def __call__(self, images: Array, labels: Array, seed: int, progress: Advance, /) -> Classify:
@@ -116,7 +117,7 @@ def accuracy(
         found = np.asarray(trainer(*train, seed, progress)(images))
     except FgOnnxError:
         raise
-    except Exception as error:  # it is anyone's
+    except (Exception, SystemExit) as error:  # it is anyone's
         raise TrainingError(
             "training-failed",
             f"the trainer failed: {type(error).__name__}: {error}",

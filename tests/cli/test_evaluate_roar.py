@@ -25,6 +25,7 @@ def train(images, labels, seed, progress):
     with open("trainings") as file:
         if os.environ.get("STOP_AT") == str(len(file.readlines())):
             os.kill(os.getpid(), getattr(signal, os.environ["STOP_BY"]))
+    print("training")
     rows = np.random.default_rng(seed).permutation(len(images))[: len(images) * 9 // 10]
     flat = images[rows].reshape(len(rows), -1).astype(np.float64)
     means = np.stack([flat[labels[rows] == k].mean(0) for k in range(labels.max() + 1)])
@@ -73,6 +74,7 @@ def test_roar(place):
     found = fg(*command("--json", "-o", "out"))
     assert found.code == 0, found.err
     document = json.loads(found.out)
+    assert found.err.splitlines() == ["training"] * 10
     assert document["rows"] == "seed"
     assert document["seeds"] == ["0", "1"]
     assert document["settings"]["trainer"]["name"] == "roar_trainer:train"

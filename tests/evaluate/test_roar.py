@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -393,7 +394,14 @@ def vague(images, labels, seed, progress):
     return lambda images: np.zeros((len(images), 3))
 
 
-@pytest.mark.parametrize(("trainer", "said"), [(failing, "out of memory"), (vague, "float64")])
+def leaving(images, labels, seed, progress):
+    sys.exit(0)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "said"),
+    [(failing, "out of memory"), (leaving, "SystemExit"), (vague, "float64")],
+)
 def test_a_trainer_that_fails_is_named(scorer, tmp_path, trainer, said):
     with pytest.raises(TrainingError, match=said):
         finish(retraining(scorer, tmp_path, trainer=trainer))
@@ -422,6 +430,27 @@ def test_percents_rise(percents):
 def test_no_method(scorer, tmp_path):
     with pytest.raises(FgOnnxError, match="no method"):
         retraining(scorer, tmp_path, methods={})
+
+
+def test_a_model_of_dense_scores_is_no_classifier(tmp_path):
+    nodes = "logits = Conv (x, k)"
+    shapes = {"inputs": "float[N,1,8,8] x", "outputs": "float[N,4,8,8] logits"}
+    dense = Scorer(build(nodes, {"k": np.ones((4, 1, 1, 1))}, **shapes))
+    with pytest.raises(FgOnnxError, match="no row of scores"):
+        retraining(dense, tmp_path)
+
+
+def test_the_mean_of_whole_numbers_is_one(tmp_path):
+    """Which is what a model of integer images takes."""
+    data = planted(7, 4)
+    parts = [
+        Part(np.uint8(np.clip(40 * p.images + 99, 0, 255)), p.labels)
+        for p in (data.train, data.test)
+    ]
+    experiment = retraining(Scorer(model()), tmp_path, data=Labelled(*parts))
+    mean = parts[0].images.mean(dtype=np.float64)
+    assert mean % 1 > 0.5  # so that it is not cut off
+    assert experiment.colour == [np.rint(mean)]
 
 
 def test_images_of_another_size_are_refused_before_anything_is_trained(scorer, tmp_path, runs):
