@@ -36,12 +36,12 @@ def _bias_insensitivity(page: Page, findings: Mapping[str, Finding]) -> None:
     says = "Input-gradients do not see small changes of the biases, full-gradients do"
     page.section(
         "Section 4.1, Example 2: insensitivity to biases",
-        "The paper: input-gradients, and what is made of them, are insensitive to small changes of a "
-        "bias inside a network; full-gradients are sensitive to every parameter that affects the "
-        "function. Here noise of rising size is added to all biases at once, through the inputs "
-        "that the instrumented model has for them. Counted are the images whose map is the same "
-        "to the last bit. It agrees if at the smallest noise the maps of FullGrad change in more "
-        "images than those of every method by input-gradients alone.",
+        "The paper: input-gradients, and what is made of them, are insensitive to small changes "
+        "of a bias inside a network; full-gradients are sensitive to every parameter that affects "
+        "the function. Here noise of rising size is added to all biases at once, through the "
+        "inputs that the instrumented model has for them. Counted are the images whose map is the "
+        "same to the last bit. It agrees if at the smallest noise the maps of FullGrad change in "
+        "more images than those of every method by input-gradients alone.",
     )
     for name in ("fashion", "squeezenet"):
         finding = findings[f"random-{name}"]
@@ -93,13 +93,13 @@ def _randomisation(page: Page, findings: Mapping[str, Finding]) -> None:
 def _perturbation(page: Page, findings: Mapping[str, Finding]) -> None:
     page.section(
         "Section 5.1, Figure 2a: pixel perturbation",
-        "The paper: when the least salient pixels are replaced by black, FullGrad changes the score "
-        "of the predicted class the least, compared with Grad-CAM, input-gradients, smooth-grad and "
-        "integrated gradients; random removal is the baseline. The lower the better.\n\n"
-        "Integrated gradients from black give exactly 0 to a black pixel, and replacing that by "
-        "black changes nothing: where much of an image is black, as in Fashion-MNIST and MNIST, "
-        "this measure and that method agree by construction, and so do, in part, all maps that "
-        "are multiplied by the image.",
+        "The paper: when the least salient pixels are replaced by black, FullGrad changes the "
+        "score of the predicted class the least, compared with Grad-CAM, input-gradients, "
+        "smooth-grad and integrated gradients; random removal is the baseline. The lower the "
+        "better.\n\nIntegrated gradients from black give exactly 0 to a black pixel, and "
+        "replacing that by black changes nothing: where much of an image is black, as in "
+        "Fashion-MNIST and MNIST, this measure and that method agree by construction, and so do, "
+        "in part, all maps that are multiplied by the image.",
     )
     for name in NETS:
         page.claim(
@@ -112,8 +112,8 @@ def _perturbation(page: Page, findings: Mapping[str, Finding]) -> None:
     page.section(
         "Section 5.1: the most salient pixels",
         "The paper: with the most salient pixels removed, several methods are as good as random "
-        "removal, for the artifacts confuse the network, so that this is no way to tell them apart. "
-        f"It agrees if at least {_SEVERAL} methods do not differ from random removal.",
+        "removal, for the artifacts confuse the network, so that this is no way to tell them "
+        f"apart. It agrees if at least {_SEVERAL} methods do not differ from random removal.",
     )
     for name in NETS:
         finding = findings[f"most-{name}"]
@@ -136,10 +136,10 @@ def _roar(page: Page, findings: Mapping[str, Finding]) -> None:
     finding = findings["roar-fashion"]
     page.section(
         "Section 5.2, Figure 2b: remove and retrain",
-        "The paper: with the most salient pixels removed from the whole data set, a network that is "
-        "trained from scratch on what is left has the lowest accuracy by FullGrad, compared with "
-        "Grad-CAM, input-gradients, integrated gradients and smooth-grad squared. The lower the "
-        "better. A row is a seed: the standard error is over trainings, of one set of images.",
+        "The paper: with the most salient pixels removed from the whole data set, a network that "
+        "is trained from scratch on what is left has the lowest accuracy by FullGrad, compared "
+        "with Grad-CAM, input-gradients, integrated gradients and smooth-grad squared. The lower "
+        "the better. A row is a seed: the standard error is over trainings, of one set of images.",
     )
     page.claim(
         "FullGrad leaves the least to learn from",
@@ -179,9 +179,10 @@ def _styles(page: Page, findings: Mapping[str, Finding]) -> None:
 def _flipping(page: Page, findings: Mapping[str, Finding], size: Size) -> None:
     page.section(
         "Section 6: digit flipping",
-        "The paper, after Shrikumar et al. 2017: to turn an 8 into a 3, the pixels that speak for 8 "
-        "and against 3 are removed. FullGrad's proposed psi does not work well here, and `signed` "
-        "works much better. Measured is the change of the log-odds; the higher the better.",
+        "The paper, after Shrikumar et al. 2017: to turn an 8 into a 3, the pixels that speak for "
+        "8 and against 3 are removed. FullGrad's proposed psi does not work well here, and "
+        "`signed` works much better. Measured is the change of the log-odds; the higher the "
+        "better.",
     )
     first, *more = [findings[f"flip-{source}-{target}"] for source, target in size.pairs]
     page.claim(

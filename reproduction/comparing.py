@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 from scipy import stats
 
-from fg_onnx.evaluate.curves import Panel
+from fg_onnx.evaluate.curves import Curve, Panel
 
 Better = Literal["lower", "higher"]
 
@@ -49,17 +50,25 @@ def compare(panel: Panel, method: str, rivals: Sequence[str], better: Better) ->
     Raises:
         ValueError: fewer than two such rows, of which there is no error.
     """
-    areas = {curve.method: np.nanmean(curve.values, axis=1) for curve in panel.curves}
+    areas = {curve.method: areas_under(curve) for curve in panel.curves}
     found = []
     for rival in rivals:
         apart = areas[method] - areas[rival]
         apart = apart[np.isfinite(apart)]
-        if len(apart) < 2:  # noqa: PLR2004
+        if len(apart) < 2:
             raise ValueError(f"{method} and {rival} have {len(apart)} rows in common")
         error = float(apart.std(ddof=1) / np.sqrt(len(apart)))
         margin = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(apart) - 1)) * error
         found.append(Comparison(rival, float(apart.mean()), error, margin, better))
     return found
+
+
+def areas_under(curve: Curve) -> npt.NDArray[np.float64]:
+    """Each row's mean over the points at which it is defined, [rows]; NaN where it nowhere is."""
+    defined = np.isfinite(curve.values)
+    counts = defined.sum(axis=1)
+    total = np.where(defined, curve.values, 0).sum(axis=1)
+    return np.divide(total, counts, out=np.full(len(total), np.nan), where=counts > 0)
 
 
 def verdict(found: Sequence[Comparison]) -> str:

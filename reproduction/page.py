@@ -17,16 +17,16 @@ _HEAD = """# Reproduction
 What sections 4 to 6 of Srinivas & Fleuret, NeurIPS 2019, say, and what came out here. Written by
 `make reproduce`; every number comes from an `fg-onnx evaluate` command, which is shown.
 
-The paper's data are not to be had freely: instead of ImageNet there are {photographs} photographs of
-everyday objects with two networks trained on ImageNet, instead of CIFAR-100 there is Fashion-MNIST
-with a narrow 9-layer VGG with BatchNorm. The paper's network for ImageNet, VGG-16, is not there either.
-What follows says of those networks and images what it says, and no more.
+The paper's data and networks are not to be had freely. Instead of ImageNet and VGG-16 there are
+{photographs} photographs of everyday objects with two networks trained on ImageNet, instead of
+CIFAR-100 there is Fashion-MNIST with a narrow 9-layer VGG with BatchNorm. What follows holds for
+these networks and images, and of others it says nothing.
 
 **How it is judged.** An image's curve is averaged over the points, and two methods are compared on
-the same images: the mean difference, its standard error, and whether 0 lies outside the 95 % interval
-of Student's t. Nothing is corrected for the number of comparisons: of twenty, one is expected to
-differ by chance. ± is one standard error. Whether a claim agrees is decided by that rule, by the
-program that writes this page.
+the same images: the mean difference, its standard error (±), and whether 0 lies outside the 95 %
+interval of Student's t. Nothing is corrected for the number of comparisons: of twenty, one is
+expected to differ by chance. By that rule the program that writes this page decides whether a claim
+agrees.
 
 | claim | outcome |
 |---|---|
@@ -40,25 +40,23 @@ The paper: no intermediate layer demarcates the object satisfactorily, the full 
 
 ![Maps of single layers and the FullGrad map of three photographs]({PICTURES}/figure1.png)
 
-EfficientNet-Lite0, psi = `reference`. Every map is scaled by itself. Layers are those that have a bias, an implicit one at the
-upper bound of ReLU6 among them.
+EfficientNet-Lite0, psi = `reference`; every map is scaled by itself. A layer is a site of the
+decomposition: a bias, or the implicit bias of a ReLU6 at its upper bound.
 
 ## Figure 3: methods side by side
 
-The paper: input-gradients, integrated gradients and smooth-grad are noisy and follow edges, Grad-CAM is broad, FullGrad is
-confined to the object and highlights its interior.
+The paper: input-gradients, integrated gradients and smooth-grad are noisy and follow edges,
+Grad-CAM is broad, FullGrad is confined to the object and highlights its interior.
 
 ![Five methods on five photographs, EfficientNet-Lite0]({PICTURES}/figure3-efficientnet.png)
 
-EfficientNet-Lite0; above each photograph stands the class that is explained, the predicted one. The
-same of SqueezeNet 1.1, whose last layers are coarser and whose FullGrad keeps the grid of its strided
-layers:
+EfficientNet-Lite0; above each photograph stands the predicted class, which is explained. And by
+SqueezeNet 1.1, in whose FullGrad maps the grid of its strided layers shows:
 
 ![Five methods on five photographs, SqueezeNet]({PICTURES}/figure3-squeezenet.png)
 
-Seen here, and not measured: FullGrad is the sharpest of the maps that fill objects on EfficientNet-Lite0; on SqueezeNet it is not clearly
-better than Grad-CAM.
-"""
+Seen, and not measured: on EfficientNet-Lite0 FullGrad is the sharpest map that fills objects;
+on SqueezeNet it is not clearly better than Grad-CAM."""
 
 
 class Page:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fg_onnx.evaluate.curves import Curve, Panel
-from reproduction.comparing import Comparison
+from reproduction.comparing import Comparison, areas_under
 
 _MOST_COLUMNS = 5
 
@@ -50,7 +50,7 @@ def _value(curve: Curve, at: int) -> str:
 
 
 def _overall(curve: Curve) -> str:
-    areas = np.nanmean(curve.values, axis=1)
+    areas = areas_under(curve)
     areas = areas[np.isfinite(areas)]
     error = areas.std(ddof=1) / np.sqrt(len(areas)) if len(areas) > 1 else np.nan
     return _with_error(float(areas.mean()), float(error))
