@@ -6,6 +6,7 @@
 # make corpus instrument and check 45 architectures, and write docs/corpus.md; hours
 # make bench  what a map costs in forward passes
 # make fuzz   judge mutated models; SEED=1 COUNT=1000
+# make reproduce  the paper's experiments, docs/reproduction.md; an hour, or SIZE=--full
 # Everything is installed into $(VENV).
 
 PYTHON ?= python3
@@ -17,7 +18,9 @@ WORKERS ?= --numprocesses 2 --dist loadgroup
 SEED ?= 0
 COUNT ?= 1000
 
-.PHONY: demo test fast lint bench corpus fuzz samples clean
+SIZE ?=
+
+.PHONY: demo test fast lint reproduce bench corpus fuzz samples clean
 
 $(VENV)/.base: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fg-onnx needs Python 3.11 or newer")'
@@ -65,6 +68,9 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+reproduce: $(VENV)/.test
+	$(BIN)/python -m reproduction $(SIZE)
 
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.cpu

@@ -69,9 +69,20 @@ def experiments(inputs: Inputs, size: Size) -> list[Experiment]:
             _perturbation(f"psi-{name}", subject, images, every_style, "least"),
         ]
     found.append(_perturbation("psi-digits", digits, inputs.digit_images, every_style, "least"))
-    again = [*rivals[:3], f"smooth-grad-squared:samples={size.samples}", *rivals[4:]]
-    trained = ("--percent", size.percents, "--epochs", str(size.epochs))
-    found.append(_experiment("roar-fashion", "roar", fashion, inputs.fashion_data, again, *trained))
+    cheap = [FULLGRAD, "grad-cam", "input-gradient", "random"]
+    dear = [
+        f"smooth-grad-squared:samples={size.samples_again}",
+        f"integrated-gradients:steps={size.samples_again}",
+    ]
+    trained = ("--epochs", str(size.epochs), "--width", str(size.width))
+    for replace, methods, percents in (
+        ("black", [*cheap[:-1], *dear, cheap[-1]], size.percents),
+        ("mean", cheap, size.percents_mean),
+    ):
+        some = ("--replace", replace, "--percent", percents, *trained)
+        found.append(
+            _experiment(f"roar-{replace}", "roar", fashion, inputs.fashion_data, methods, *some)
+        )
     for source, target in size.pairs:
         pair = ("--from", str(source), "--to", str(target))
         found.append(

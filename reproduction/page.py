@@ -113,12 +113,12 @@ class Page:
 
     def finding(self, finding: Finding, quantity: str, table: str, image: str = "") -> None:
         """An experiment: its command, and what was measured."""
-        images = len(finding.results.images)
+        count, unit = len(finding.results.rows), finding.results.unit
         self._parts += [
             f"### {finding.experiment.title}",
             f"```sh\n{command_of(finding.experiment)}\n```",
             *([image] if image else []),
-            f"{quantity[0].upper()}{quantity[1:]}; {images} rows, {finding.seconds:.0f} s.",
+            f"{quantity[0].upper()}{quantity[1:]}; {count} {unit}s, {finding.seconds:.0f} s.",
             table,
         ]
 

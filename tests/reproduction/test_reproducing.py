@@ -81,7 +81,7 @@ def test_a_command_runs_once(small, tmp_path, monkeypatch):
     np.save(small.arguments[1], np.zeros((2, 1, 28, 28), dtype=np.float32))
     changed = run(small, tmp_path / "out")
     assert len(commands) == 1
-    assert len(changed.results.images) == 2
+    assert len(changed.results.rows) == 2
 
 
 def test_the_command_shows_no_folder(small):
