@@ -77,8 +77,8 @@ PercentOption: TypeAlias = Annotated[
     typer.Option(
         metavar="A,B,...",
         show_default=False,
-        help="Shares of the pixels that are removed, rising, from 0 to 100. Default: some from 1 "
-        "on.",
+        help="Shares of the pixels that are removed, rising, from 0 to 100. Default: 1 to 90, or "
+        "to 20 of flipping.",
     ),
 ]
 
