@@ -41,7 +41,8 @@ def _bias_insensitivity(page: Page, findings: Mapping[str, Finding]) -> None:
         "the function. Here noise of rising size is added to all biases at once, through the "
         "inputs that the instrumented model has for them. Counted are the images whose map is the "
         "same to the last bit. It agrees if at the smallest noise the maps of FullGrad change in "
-        "more images than those of every method by input-gradients alone.",
+        "more images than those of every method by input-gradients alone. Larger noise makes "
+        "activations change sides, which is another linear region, and is outside the claim.",
     )
     for name in ("fashion", "squeezenet"):
         finding = findings[f"random-{name}"]
@@ -60,8 +61,18 @@ def _bias_insensitivity(page: Page, findings: Mapping[str, Finding]) -> None:
         )
         page.conclude(
             f"{says}: {finding.experiment.title}",
-            f"{head}: at the smallest noise the map is unchanged in {numbers} of the images.",
+            f"{head}: at the smallest noise the map is unchanged in {numbers} of the images. "
+            f"{_where_it_turns(panel)}",
         )
+
+
+def _where_it_turns(panel: Panel) -> str:
+    """From which noise on an input-gradient's map changes more than FullGrad's."""
+    blind, seeing = (_curve(panel, method).mean for method in (BLIND[0], FULLGRAD))
+    more = [point for point, a, b in zip(panel.points, blind, seeing, strict=True) if a > b]
+    if not more:
+        return f"At no noise does the map of `{BLIND[0]}` change more than FullGrad's."
+    return f"From {more[0]:g} on the map of `{BLIND[0]}` changes more, relative to itself."
 
 
 def _share_unchanged(curve: Curve) -> list[float]:

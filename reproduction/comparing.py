@@ -24,7 +24,7 @@ class Comparison:
     Attributes:
         rival: the other's name.
         difference: the mean over the images of the first method's curve minus the other's, each
-            averaged over the points, so that it is the area between the curves.
+            averaged over the points, which all count alike.
         standard_error: of it.
         margin: half of the 95 % interval of Student's t.
         better: which sign is in the first method's favour.
@@ -50,10 +50,10 @@ def compare(panel: Panel, method: str, rivals: Sequence[str], better: Better) ->
     Raises:
         ValueError: fewer than two such rows, of which there is no error.
     """
-    areas = {curve.method: areas_under(curve) for curve in panel.curves}
+    means = {curve.method: row_means(curve) for curve in panel.curves}
     found = []
     for rival in rivals:
-        apart = areas[method] - areas[rival]
+        apart = means[method] - means[rival]
         apart = apart[np.isfinite(apart)]
         if len(apart) < 2:
             raise ValueError(f"{method} and {rival} have {len(apart)} rows in common")
@@ -63,7 +63,7 @@ def compare(panel: Panel, method: str, rivals: Sequence[str], better: Better) ->
     return found
 
 
-def areas_under(curve: Curve) -> npt.NDArray[np.float64]:
+def row_means(curve: Curve) -> npt.NDArray[np.float64]:
     """Each row's mean over the points at which it is defined, [rows]; NaN where it nowhere is."""
     defined = np.isfinite(curve.values)
     counts = defined.sum(axis=1)

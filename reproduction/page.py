@@ -18,7 +18,7 @@ What sections 4 to 6 of Srinivas & Fleuret, NeurIPS 2019, say, and what came out
 `make reproduce`; every number comes from an `fg-onnx evaluate` command, which is shown.
 
 The paper's data and networks are not to be had freely. Instead of ImageNet and VGG-16 there are
-{photographs} photographs of everyday objects with two networks trained on ImageNet, instead of
+{photographs} photographs of things and animals with two networks trained on ImageNet, instead of
 CIFAR-100 there is Fashion-MNIST with a narrow 9-layer VGG with BatchNorm. What follows holds for
 these networks and images, and of others it says nothing.
 

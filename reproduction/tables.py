@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fg_onnx.evaluate.curves import Curve, Panel
-from reproduction.comparing import Comparison, areas_under
+from reproduction.comparing import Comparison, row_means
 
 _MOST_COLUMNS = 5
 
@@ -50,10 +50,10 @@ def _value(curve: Curve, at: int) -> str:
 
 
 def _overall(curve: Curve) -> str:
-    areas = areas_under(curve)
-    areas = areas[np.isfinite(areas)]
-    error = areas.std(ddof=1) / np.sqrt(len(areas)) if len(areas) > 1 else np.nan
-    return _with_error(float(areas.mean()), float(error))
+    means = row_means(curve)
+    means = means[np.isfinite(means)]
+    error = means.std(ddof=1) / np.sqrt(len(means)) if len(means) > 1 else np.nan
+    return _with_error(float(means.mean()), float(error))
 
 
 def _with_error(mean: float, error: float) -> str:

@@ -18,8 +18,8 @@ def panel(**values):
     return Panel("title", "axis", "quantity", points, curves)
 
 
-def test_the_difference_of_areas_by_hand():
-    """Areas 1, 2, 3 and 2, 4, 6: differences -1, -2, -3, whose deviation is 1."""
+def test_the_difference_of_means_by_hand():
+    """Means 1, 2, 3 and 2, 4, 6: differences -1, -2, -3, whose deviation is 1."""
     found = panel(a=[[0, 2], [1, 3], [2, 4]], b=[[2, 2], [4, 4], [5, 7]])
     (one,) = compare(found, "a", ["b"], "lower")
     assert one.difference == -2

@@ -161,8 +161,23 @@ def test_a_map_that_stays_is_counted(findings):
     assert "20% by `fullgrad`" in page.write(19)
 
 
-def test_the_page_in_the_repository_is_whole():
-    """Its pictures are there, and every claim that the program writes has its outcome in it."""
+def test_where_input_gradients_change_more_is_said(findings):
+    panel = findings["random-fashion"].results.panels[1]
+    for curve in panel.curves:
+        curve.values[:] = [[0.0, 0.5]] if curve.method == "input-gradient" else [[0.1, 0.2]]
+    page = Page()
+    claims.write(page, findings, SMALL)
+    assert "From 1 on the map of `input-gradient` changes more" in page.write(19)
+
+
+def test_the_page_in_the_repository_is_whole(findings):
+    """Its pictures are there, and every claim that the program writes has its row in it."""
     text = PAGE.read_text()
+    page = Page()
+    claims.write(page, findings, SMALL)
+    rows = re.findall(r"^\| (.+?): title of ", page.write(19), flags=re.MULTILINE)
+    assert len(rows) >= 15
+    for says in rows:
+        assert f"\n| {says}: " in text
     for target in re.findall(r"\]\((images/[^)]+)\)", text):
         assert (PAGE.parent / target).is_file(), target
