@@ -44,9 +44,9 @@ def main() -> None:
         return
     shown = arguments.docs / PICTURES
     shown.mkdir(parents=True, exist_ok=True)
-    figures.figure_1(inputs, shown / "figure1.png")
-    figures.figure_3(inputs, inputs.efficientnet, shown / "figure3-efficientnet.png")
-    figures.figure_3(inputs, inputs.squeezenet, shown / "figure3-squeezenet.png")
+    figures.figure_1(inputs, shown / "figure1.jpg")
+    figures.figure_3(inputs, inputs.efficientnet, shown / "figure3-efficientnet.jpg")
+    figures.figure_3(inputs, inputs.squeezenet, shown / "figure3-squeezenet.jpg")
     page = Page()
     claims.write(page, findings, size)
     text = page.write(len(list(inputs.photographs.iterdir())))

@@ -53,7 +53,8 @@ def _bias_insensitivity(page: Page, findings: Mapping[str, Finding]) -> None:
         rows = [[f"`{method}`", *(f"{s:.0%}" for s in shares)] for method, shares in same.items()]
         seeing = all(same[FULLGRAD][0] < same[method][0] for method in BLIND)
         head = "**Agrees**" if seeing else "**Does not agree**"
-        numbers = ", ".join(f"{same[each][0]:.0%} by `{each}`" for each in (*BLIND, FULLGRAD))
+        shares = [f"{same[each][0]:.0%} (`{each}`)" for each in (*BLIND, FULLGRAD)]
+        numbers = f"{', '.join(shares[:-1])} and {shares[-1]}"
         page.finding(
             finding,
             "images whose map is unchanged, by the noise on all biases over their root mean square",
@@ -61,7 +62,7 @@ def _bias_insensitivity(page: Page, findings: Mapping[str, Finding]) -> None:
         )
         page.conclude(
             f"{says}: {finding.experiment.title}",
-            f"{head}: at the smallest noise the map is unchanged in {numbers} of the images. "
+            f"{head}: at the smallest noise the map stays the same in {numbers} of the images. "
             f"{_where_it_turns(panel)}",
         )
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 import fg_onnx
 from fg_onnx import methods
+from fg_onnx.files import replacing
 from fg_onnx.pictures import render
 from reproduction.inputs import Inputs, Subject
 from sample_models import labels
@@ -24,6 +26,7 @@ ROWS: Mapping[str, Mapping[str, object]] = {
     "fullgrad": {},
 }
 """The columns of Figure 3, with the options of each method."""
+_QUALITY = 85
 _OVERLAID = ("grad-cam", "fullgrad")  # the others are too fine, section 5.3
 
 
@@ -47,7 +50,7 @@ def figure_1(inputs: Inputs, path: Path) -> None:
             captions.append(f"layer {at + 1} of {len(layers)}")
         tiles.append(render.overlay(image.view, found.saliency[0]))
         rows.append(render.side_by_side(tiles, [*captions, "FullGrad"], height=180))
-    render.write_png(path, np.concatenate(rows))
+    _write(path, rows)
 
 
 def figure_3(inputs: Inputs, subject: Subject, path: Path) -> None:
@@ -75,4 +78,12 @@ def figure_3(inputs: Inputs, subject: Subject, path: Path) -> None:
                 tiles.append(render.heat_map(found.maps[0]))
             captions.append(name)
         rows.append(render.side_by_side(tiles, captions, height=180))
-    render.write_png(path, np.concatenate(rows))
+    _write(path, rows)
+
+
+def _write(path: Path, rows: Sequence[render.Picture]) -> None:
+    """As JPEG: what is noisy makes PNG files of megabytes."""
+    rgb = np.concatenate(rows)
+    _, encoded = cv2.imencode(".jpg", rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    with replacing(path) as temporary:
+        temporary.write_bytes(encoded.tobytes())

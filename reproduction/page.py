@@ -38,7 +38,7 @@ _FIGURES = f"""## Figure 1: bias-gradients layer by layer
 
 The paper: no intermediate layer demarcates the object satisfactorily, the full map does.
 
-![Maps of single layers and the FullGrad map of three photographs]({PICTURES}/figure1.png)
+![Maps of single layers and the FullGrad map of three photographs]({PICTURES}/figure1.jpg)
 
 EfficientNet-Lite0, psi = `reference`; every map is scaled by itself. A layer is a site of the
 decomposition: a bias, or the implicit bias of a ReLU6 at its upper bound.
@@ -48,12 +48,12 @@ decomposition: a bias, or the implicit bias of a ReLU6 at its upper bound.
 The paper: input-gradients, integrated gradients and smooth-grad are noisy and follow edges,
 Grad-CAM is broad, FullGrad is confined to the object and highlights its interior.
 
-![Five methods on five photographs, EfficientNet-Lite0]({PICTURES}/figure3-efficientnet.png)
+![Five methods on five photographs, EfficientNet-Lite0]({PICTURES}/figure3-efficientnet.jpg)
 
 EfficientNet-Lite0; above each photograph stands the predicted class, which is explained. And by
 SqueezeNet 1.1, in whose FullGrad maps the grid of its strided layers shows:
 
-![Five methods on five photographs, SqueezeNet]({PICTURES}/figure3-squeezenet.png)
+![Five methods on five photographs, SqueezeNet]({PICTURES}/figure3-squeezenet.jpg)
 
 Seen, and not measured: on EfficientNet-Lite0 FullGrad is the sharpest map that fills objects;
 on SqueezeNet it is not clearly better than Grad-CAM."""

@@ -157,8 +157,8 @@ def test_a_map_that_stays_is_counted(findings):
         curve.values[:, 0] = [0, 0, 0, 1, 1] if curve.method in claims.BLIND else [0, 1, 1, 1, 1]
     page = Page()
     claims.write(page, findings, SMALL)
-    assert "60% by `input-gradient`" in page.write(19)
-    assert "20% by `fullgrad`" in page.write(19)
+    assert "60% (`input-gradient`)" in page.write(19)
+    assert "20% (`fullgrad`)" in page.write(19)
 
 
 def test_where_input_gradients_change_more_is_said(findings):
