@@ -49,7 +49,8 @@ def main() -> None:
     figures.figure_3(inputs, inputs.squeezenet, shown / "figure3-squeezenet.jpg")
     page = Page()
     claims.write(page, findings, size)
-    text = page.write(len(list(inputs.photographs.iterdir())))
+    seconds = sum(finding.seconds for finding in findings.values())
+    text = page.write(len(list(inputs.photographs.iterdir())), seconds)
     for finding in findings.values():
         for name, path in pictures(finding, folder).items():
             if f"{PICTURES}/{name}" in text:

@@ -162,7 +162,7 @@ def _roar(page: Page, findings: Mapping[str, Finding]) -> None:
     for replace in ("black", "mean"):
         finding = findings[f"roar-{replace}"]
         page.claim(
-            f"FullGrad leaves the least to learn from, pixels replaced by {replace}",
+            "FullGrad leaves the least to learn from",
             finding,
             FULLGRAD,
             _others(finding, FULLGRAD),

@@ -80,7 +80,7 @@ def verdict(found: Sequence[Comparison]) -> str:
     if not by["better"]:
         head = "**Does not agree**"
     elif len(by["better"]) == len(found):
-        return "**Agrees**: better than all of the others."
+        return f"**Agrees**: better than {_named(by['better'])}."
     else:
         head = "**Agrees in part**"
     parts = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,8 +81,9 @@ def experiments(inputs: Inputs, size: Size) -> list[Experiment]:
         ("mean", cheap, size.percents_mean),
     ):
         some = ("--replace", replace, "--percent", percents, *trained)
+        judged = dataclasses.replace(fashion, title=f"{fashion.title}, by {replace}")
         found.append(
-            _experiment(f"roar-{replace}", "roar", fashion, inputs.fashion_data, methods, *some)
+            _experiment(f"roar-{replace}", "roar", judged, inputs.fashion_data, methods, *some)
         )
     for source, target in size.pairs:
         pair = ("--from", str(source), "--to", str(target))

@@ -20,7 +20,8 @@ What sections 4 to 6 of Srinivas & Fleuret, NeurIPS 2019, say, and what came out
 The paper's data and networks are not to be had freely. Instead of ImageNet and VGG-16 there are
 {photographs} photographs of things and animals with two networks trained on ImageNet, instead of
 CIFAR-100 there is Fashion-MNIST with a narrow 9-layer VGG with BatchNorm. What follows holds for
-these networks and images, and of others it says nothing.
+these networks and images, and of others it says nothing. All commands together took {minutes:.0f}
+minutes.
 
 **How it is judged.** An image's curve is averaged over the points, and two methods are compared on
 the same images: the mean difference, its standard error (±), and whether 0 lies outside the 95 %
@@ -127,8 +128,10 @@ class Page:
         self._summary.append((says, outcome))
         self._parts.append(outcome)
 
-    def write(self, photographs: int) -> str:
-        """The whole page."""
+    def write(self, photographs: int, seconds: float) -> str:
+        """The whole page, of so many photographs and so much time."""
         summary = "\n".join(f"| {claim} | {outcome} |" for claim, outcome in self._summary)
-        head = _HEAD.format(photographs=photographs, summary=summary, figures=_FIGURES)
+        head = _HEAD.format(
+            photographs=photographs, minutes=seconds / 60, summary=summary, figures=_FIGURES
+        )
         return "\n\n".join([head.strip(), *self._parts]) + "\n"

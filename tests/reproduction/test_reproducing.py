@@ -125,7 +125,7 @@ def findings(tmp_path):
 def test_the_page_answers_every_claim(findings):
     page = Page()
     claims.write(page, findings, SMALL)
-    text = page.write(19)
+    text = page.write(19, 60.0)
     summary = text.split("| claim | outcome |")[1].split("\n\n")[0].splitlines()[2:]
     outcomes = re.findall(r"\*\*(?:Agrees|Agrees in part|Does not agree)\*\*", text)
     assert len(outcomes) == 2 * len(summary)  # in the table at the top, and in its place
@@ -147,7 +147,7 @@ def test_the_verdict_follows_the_numbers(findings):
         page = Page()
         claims.write(page, findings, SMALL)
         row = f"| FullGrad moves the score least: {finding.experiment.title} | {head}"
-        assert row in page.write(19)
+        assert row in page.write(19, 60.0)
 
 
 def test_a_map_that_stays_is_counted(findings):
@@ -157,8 +157,8 @@ def test_a_map_that_stays_is_counted(findings):
         curve.values[:, 0] = [0, 0, 0, 1, 1] if curve.method in claims.BLIND else [0, 1, 1, 1, 1]
     page = Page()
     claims.write(page, findings, SMALL)
-    assert "60% (`input-gradient`)" in page.write(19)
-    assert "20% (`fullgrad`)" in page.write(19)
+    assert "60% (`input-gradient`)" in page.write(19, 60.0)
+    assert "20% (`fullgrad`)" in page.write(19, 60.0)
 
 
 def test_where_input_gradients_change_more_is_said(findings):
@@ -167,7 +167,7 @@ def test_where_input_gradients_change_more_is_said(findings):
         curve.values[:] = [[0.0, 0.5]] if curve.method == "input-gradient" else [[0.1, 0.2]]
     page = Page()
     claims.write(page, findings, SMALL)
-    assert "From 1 on the map of `input-gradient` changes more" in page.write(19)
+    assert "From 1 on the map of `input-gradient` changes more" in page.write(19, 60.0)
 
 
 def test_the_page_in_the_repository_is_whole(findings):
@@ -175,7 +175,7 @@ def test_the_page_in_the_repository_is_whole(findings):
     text = PAGE.read_text()
     page = Page()
     claims.write(page, findings, SMALL)
-    rows = re.findall(r"^\| (.+?): title of ", page.write(19), flags=re.MULTILINE)
+    rows = re.findall(r"^\| (.+?): title of ", page.write(19, 60.0), flags=re.MULTILINE)
     assert len(rows) >= 15
     for says in rows:
         assert f"\n| {says}: " in text
