@@ -1,12 +1,13 @@
 """The ReLU rules of guided backpropagation and deconvnet, in the place of the true ones.
 
-Both are defined for networks whose only nonlinearities beside pooling are rectifiers: ReLU, and
-ReLU6 as its clipped form. What they yield is no gradient and no part of a decomposition.
+Both are defined for networks whose only nonlinearities beside max-pooling are rectifiers: ReLU, and
+ReLU6 as its clipped form. What is known to be linear passes, and all else is refused. What they
+yield is no gradient and no part of a decomposition.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Literal, TypeAlias
@@ -22,13 +23,22 @@ from fg_onnx.vjps.table import RULES, Cotangents, Rule
 Variant = Literal["guided-backprop", "deconvnet"]
 
 RECTIFIERS = frozenset({"Relu", "Clip"})
-OTHER_ACTIVATIONS = frozenset(
+POOLING = frozenset({"GlobalMaxPool", "MaxPool"})
+# Linear, up to a constant, in all operands that depend on the image together, ...
+LINEAR = frozenset(
     {
-        "Celu", "Elu", "Erf", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Mish", "PRelu",
-        "Selu", "Shrink", "Sigmoid", "Softplus", "Softsign", "Swish", "Tanh", "ThresholdedRelu",
+        "Add", "AveragePool", "Cast", "Col2Im", "Compress", "Concat", "CumSum", "DepthToSpace",
+        "Dropout", "Expand", "Flatten", "Gather", "GatherElements", "GatherND",
+        "GlobalAveragePool", "Identity", "Mean", "Neg", "Pad", "ReduceMean", "ReduceSum",
+        "Reshape", "Resize", "ReverseSequence", "Slice", "SpaceToDepth", "Split", "Squeeze",
+        "Sub", "Sum", "Tile", "Transpose", "Trilu", "Unsqueeze", "Where",
     }
 )  # fmt: skip
-_BOUNDS = frozenset({"Max", "Min"})  # rectifiers too, where an operand is a constant
+# ... in any one of them, the others being constant, ...
+PRODUCTS = frozenset({"Conv", "ConvTranspose", "Einsum", "Gemm", "MatMul", "Mul"})
+# ... and in the first alone.
+LINEAR_IN_FIRST = frozenset({"BatchNormalization", "DeformConv", "Div", "GridSample"})
+_OF_SHAPES = frozenset({"EyeLike", "RandomNormalLike", "RandomUniformLike", "Shape", "Size"})
 
 _VjpOf: TypeAlias = Callable[..., Cotangents]
 
@@ -61,15 +71,22 @@ def rules_of(variant: Variant, primals: Sequence[Primal]) -> Mapping[str, Rule]:
     """The table with a variant's rule for rectifiers.
 
     Raises:
-        UnsupportedModelError: another activation stands between, for which the variant is not
-            defined, or there is no rectifier at all.
+        UnsupportedModelError: a step is neither linear, pooling nor a rectifier, so that the
+            variant is not defined, or there is no rectifier at all.
     """
+    active = {
+        operand.name
+        for p in primals
+        for operand, is_active in zip(p.inputs, p.active, strict=True)
+        if is_active and operand is not None
+    }
     for p in primals:
-        reason = _refused(p)
+        reason = _refused(p, active)
         if reason is not None:
             raise UnsupportedModelError(
                 "not-rectified",
-                f"`{p.op_type}` at `{p.name}`: {variant} is defined for ReLU, and {reason}",
+                f"`{p.op_type}` at `{p.name}`: {variant} is defined for ReLU between linear "
+                f"steps and pooling, and {reason}",
                 "take another method, such as input-gradient",
                 op=p.op_type,
                 node=p.name,
@@ -87,14 +104,42 @@ def rules_of(variant: Variant, primals: Sequence[Primal]) -> Mapping[str, Rule]:
     return {**RULES, **changed}
 
 
-def _refused(p: Primal) -> str | None:
-    if p.op_type in OTHER_ACTIVATIONS:
-        return "this is another activation"
-    if p.op_type == "Clip" and not _is_zero(p.input(1)):
-        return "this clips at another value than 0"
-    if p.op_type in _BOUNDS and not all(p.active):
-        return "this bounds by a constant"
+def _refused(p: Primal, active: Collection[str]) -> str | None:
+    if p.op_type == "Clip":
+        return None if _is_zero(p.input(1)) else "this clips at another value than 0"
+    if p.op_type in RECTIFIERS | POOLING:
+        return None
+    if not _is_linear(p):
+        return "this is none of these"
+    for operand, is_active in zip(p.inputs, p.active, strict=True):
+        if operand is not None and not is_active and _depends(operand, active):
+            return f"its operand `{operand.name}` depends on the image too, as that of a gate does"
     return None
+
+
+def _is_linear(p: Primal) -> bool:
+    if p.op_type in PRODUCTS:
+        return sum(p.active) == 1
+    if p.op_type in LINEAR_IN_FIRST:
+        return not any(p.active[1:])
+    return p.op_type in LINEAR
+
+
+def _depends(tensor: gs.Tensor, active: Collection[str]) -> bool:
+    """Whether a tensor's values follow from active ones, be it by steps without a derivative."""
+    waiting, seen = [tensor], set[str]()
+    while waiting:
+        at = waiting.pop()
+        if at.name in active:
+            return True
+        if at.name in seen:
+            continue
+        seen.add(at.name)
+        for node in at.inputs:
+            if node.op not in _OF_SHAPES:
+                inner = (each for part in node.subgraphs(recursive=True) for each in part.nodes)
+                waiting += [t for each in (node, *inner) for t in each.inputs if t.name]
+    return False
 
 
 def _is_zero(bound: gs.Tensor | None) -> bool:

@@ -462,10 +462,30 @@ def test_other_rectifications_refuse_what_they_are_not_defined_for(word):
         ("r = Clip (c, one)", "`Clip` at `r`"),
         ("r = Max (c, zero)", "`Max` at `r`"),
         ("r = Identity (c)", "has no ReLU"),
+        # beside a ReLU, which alone would be taken
+        ("g = Greater (c, zero)\nq = Where (g, c, zero)\nr = Relu (q)", "`Where` at `q`"),
+        (
+            "g = Greater (c, zero)\nm = Cast <to = 1> (g)\nq = Mul (c, m)\nr = Relu (q)",
+            "`m` depends",
+        ),
+        ("q = Abs (c)\nr = Relu (q)", "`Abs` at `q`"),
+        ("e = Exp (c)\ns = Add (e, one)\nq = Log (s)\nr = Relu (q)", "`Softplus`|`Exp`|`Log`"),
+        ("q = Sin (c)\nr = Relu (q)", "`Sin` at `q`"),
+        ("q = Atan (c)\nr = Relu (q)", "`Atan` at `q`"),
+        ("q = Softmax (c)\nr = Relu (q)", "`Softmax` at `q`"),
+        ("q = Sqrt (c)\nr = Relu (q)", "`Sqrt` at `q`"),
+        ("n = Neg (c)\nq = Max (c, n)\nr = Relu (q)", "`Max` at `q`"),
+        ("q = Mul (c, c)\nr = Relu (q)", "`Mul` at `q`"),
+        ("q = Div (one, c)\nr = Relu (q)", "`Div` at `q`|`Reciprocal`"),
     ]:
         with pytest.raises(UnsupportedModelError, match=said):
             explainer(ending(activation), word)
-    assert explainer(ending("r = Clip (c, zero, one)"), word).explain(noise(1, 3, 8, 8)).any()
+    for taken in (
+        "r = Clip (c, zero, one)",
+        "d = Div (c, one)\nm = GlobalMaxPool (d)\ns = Shape (c)\n"
+        "q = Expand (m, s)\na = Add (q, c)\nr = Relu (a)",
+    ):
+        assert explainer(ending(taken), word).explain(noise(1, 3, 8, 8)).any()
 
 
 def test_options_of_instrumenting_that_do_not_go_together():

@@ -14,7 +14,8 @@ from fg_onnx import Session, instrument
 from fg_onnx.manifest import METHOD_EMITS
 from fg_onnx.methods import explainer
 from fg_onnx.vjps import RULES
-from fg_onnx.vjps.rectifiers import OTHER_ACTIVATIONS, RECTIFIERS
+from fg_onnx.vjps.rectifiers import LINEAR, LINEAR_IN_FIRST, POOLING, PRODUCTS, RECTIFIERS
+from fg_onnx.vjps.table import implicit
 from sample_models import tasks
 
 ANYWHERE = ("simple-saliency", "grad-cam", "probability")
@@ -24,17 +25,18 @@ TASKS = tasks.all_models()
 WITHOUT_LAYER = {"saturation"}
 
 
-def test_every_activation_is_taken_or_refused_by_the_other_rules_of_relu():
-    """A new activation is to be thought of here, or it would pass for linear."""
+def test_what_passes_the_other_rules_of_relu_as_linear_is_no_activation():
     family = "fg_onnx.vjps.activations"
-    theirs = {
+    activations = {
         name
         for name, rule in RULES.items()
         if rule.vjp.__module__ == family or family in _modules(rule)
     }
-    assert {"Relu", "Tanh", "Gelu", "Clip"} <= theirs
-    assert theirs <= RECTIFIERS | OTHER_ACTIVATIONS
-    assert not RECTIFIERS & OTHER_ACTIVATIONS
+    assert {"Relu", "Tanh", "Gelu", "Clip"} <= activations
+    linear = LINEAR | PRODUCTS | LINEAR_IN_FIRST
+    assert linear <= set(RULES)
+    assert not linear & (activations | POOLING | RECTIFIERS)
+    assert [name for name in linear if RULES[name].offset is implicit] == []
 
 
 def _modules(rule):
