@@ -12,23 +12,29 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from fg_onnx.errors import UnsupportedModelError
 from fg_onnx.source import model
 from fg_onnx.source.functions import inline_functions
 from fg_onnx.source.model import ModelSource
+from fg_onnx.vjps import ZERO
 
 Array = npt.NDArray[Any]
 
 # Which inputs of an operator are its parameters, if they are constants.
-_PARAMETERS: Mapping[str, tuple[int, ...]] = MappingProxyType(
+_ALL = slice(None)
+_PARAMETERS: Mapping[str, tuple[int, ...] | slice] = MappingProxyType(
     {
         "Add": (0, 1),
         "BatchNormalization": (1, 2, 3, 4),
+        "Concat": _ALL,
         "Conv": (1, 2),
         "ConvTranspose": (1, 2),
         "DeformConv": (1, 3),
+        "Div": (0, 1),
+        "Einsum": _ALL,
+        "Gather": (0,),
         "Gemm": (0, 1, 2),
         "GroupNormalization": (1, 2),
         "InstanceNormalization": (1, 2),
@@ -40,10 +46,13 @@ _PARAMETERS: Mapping[str, tuple[int, ...]] = MappingProxyType(
         "Sub": (0, 1),
     }
 )
-# Of these a single number is no parameter but part of a formula, as the 1/2 of a GELU.
-_ARITHMETIC = ("Add", "Mul", "Sub")
+# Of these a single number is no parameter but part of a formula, as the 1/2 of a GELU; and before
+# the first of the others they prepare the image, as the subtraction of a mean colour does.
+_ARITHMETIC = ("Add", "Concat", "Div", "Mul", "Sub")
 # Scales and zero points are no parameters: what they scale is.
 _QUANTISED = ("DequantizeLinear", "QuantizeLinear")
+# Of these the values of an operand have no part in the result.
+_OF_SHAPES = ("Shape", "Size")
 _VARIANCE = ("BatchNormalization", 4)
 
 
@@ -105,16 +114,31 @@ def parameters(source: ModelSource) -> Parameters:
         UnsupportedModelError: ``no-parameters``: it has none that are known as such.
     """
     read = model.read(source)
-    proto = inline_functions(read)
+    proto = _with_tensors(inline_functions(read))
     stored = _stored(proto)
     made = {name: node for node in proto.graph.node for name in node.output if name}
+    quantised = _quantised(proto, stored, made)
+    fed = {value.name for value in proto.graph.input} - set(stored)
+    weighed: set[str] = set()  # what depends on an input by way of a layer that is no arithmetic
     layers = []
     for node in proto.graph.node:
+        if node.op_type in ZERO or fed.isdisjoint(node.input):
+            continue
+        fed.update(node.output)
+        behind = not weighed.isdisjoint(node.input)
+        if node.op_type in _PARAMETERS and node.op_type not in _ARITHMETIC:
+            behind = True
+        if not behind:
+            continue
+        weighed.update(node.output)
         tensors: dict[str, None] = {}
-        for slot in _PARAMETERS.get(node.op_type, ()):
-            roots = _roots(node.input[slot], stored, made) if slot < len(node.input) else []
-            tensors |= dict.fromkeys(roots or [])
-        kept = tuple(name for name in tensors if _is_parameter(stored[name], node.op_type))
+        for name in _operands(node):
+            tensors |= dict.fromkeys(_roots(name, stored, made) or [])
+        kept = tuple(
+            name
+            for name in tensors
+            if _is_parameter(stored[name], node.op_type, is_quantised=name in quantised)
+        )
         if kept:
             layers.append(Layer(node.name or node.output[0], node.op_type, kept))
     if not layers:
@@ -131,7 +155,7 @@ def redraw(values: Array, rng: np.random.Generator) -> Array:
 
     Zeros stay zeros. Whole numbers, which are quantised, are shuffled.
     """
-    if values.dtype.kind in "iub":
+    if values.dtype.kind == "b" or "int" in values.dtype.name:  # int4 has a kind of its own
         return shuffled(values, rng)
     size = np.sqrt(np.mean(np.square(values.astype(np.float64))))
     return np.asarray((size * rng.standard_normal(values.shape)).astype(values.dtype))
@@ -140,6 +164,39 @@ def redraw(values: Array, rng: np.random.Generator) -> Array:
 def shuffled(values: Array, rng: np.random.Generator) -> Array:
     """The same values at other places."""
     return np.asarray(rng.permutation(values.ravel()).reshape(values.shape))
+
+
+def _with_tensors(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with the floats of all its Constant nodes as tensors."""
+    forms = ("value_float", "value_floats")
+
+    def is_bare(node: onnx.NodeProto) -> bool:
+        return node.op_type == "Constant" and any(each.name in forms for each in node.attribute)
+
+    if not any(map(is_bare, proto.graph.node)):
+        return proto
+    found = copy.deepcopy(proto)
+    for node in filter(is_bare, found.graph.node):
+        (held,) = node.attribute
+        values = np.asarray(helper.get_attribute_value(held), dtype=np.float32)
+        held.CopyFrom(helper.make_attribute("value", numpy_helper.from_array(values)))
+    return found
+
+
+def _operands(node: onnx.NodeProto) -> list[str]:
+    """The inputs of a node that are its parameters, if they are constants."""
+    slots = _PARAMETERS.get(node.op_type, ())
+    if isinstance(slots, slice):
+        return list(node.input[slots])
+    return [node.input[slot] for slot in slots if slot < len(node.input)]
+
+
+def _quantised(
+    proto: onnx.ModelProto, stored: Collection[str], made: Mapping[str, onnx.NodeProto]
+) -> set[str]:
+    """The constants that a DequantizeLinear takes for numbers, whatever their type."""
+    taken = (node.input[0] for node in proto.graph.node if node.op_type == "DequantizeLinear")
+    return {root for name in taken for root in _roots(name, stored, made) or ()}
 
 
 def _stored(proto: onnx.ModelProto) -> dict[str, TensorProto]:
@@ -177,6 +234,8 @@ def _roots(
         seen.add(name)
         if name in stored:
             found[name] = None
+        elif name in made and made[name].op_type in _OF_SHAPES:
+            continue
         elif name in made:
             inputs = made[name].input
             waiting += inputs[:1] if made[name].op_type in _QUANTISED else inputs
@@ -185,11 +244,11 @@ def _roots(
     return list(found)
 
 
-def _is_parameter(tensor: TensorProto, op: str) -> bool:
+def _is_parameter(tensor: TensorProto, op: str, *, is_quantised: bool) -> bool:
     """Whether a constant is numbers that training finds, and no shape or factor of a formula."""
-    kinds = (TensorProto.INT8, TensorProto.UINT8)
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-    floats = np.issubdtype(dtype, np.floating) or tensor.data_type == TensorProto.BFLOAT16
-    if not floats and tensor.data_type not in kinds:
+    kinds = (TensorProto.INT8, TensorProto.UINT8, TensorProto.BFLOAT16)
+    dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    is_number = np.issubdtype(dtype, np.floating) or tensor.data_type in kinds
+    if not is_number and not is_quantised:
         return False
     return op not in _ARITHMETIC or int(np.prod(tensor.dims)) > 1

@@ -6,8 +6,10 @@ import numpy as np
 import onnx
 import pytest
 from commands import FASHION, FASHION_VGG
+from conftest import SAMPLES
 from graphs import build, draw
 from onnx import numpy_helper
+from quantising import quantised
 
 import fg_onnx
 from fg_onnx import load_preprocessing, prepare, read_image
@@ -16,9 +18,11 @@ from fg_onnx.evaluate.parameters import parameters, redraw
 from fg_onnx.evaluate.randomization import AMOUNTS, MODES, Subject, randomize
 from fg_onnx.evaluate.similarity import SIMILARITIES
 from fg_onnx.methods import explainer
+from sample_models import tasks
 from sample_models.tiny import all_models
 
 TINY = all_models()
+TASKS = tasks.all_models()
 CORRELATION, SSIM, CHANGE = SIMILARITIES
 
 
@@ -118,6 +122,97 @@ def test_factors_of_formulas_and_shapes_are_no_parameters():
     shapes = {"inputs": "float[N,1,2,2] x", "outputs": "float[N,4] logits"}
     held = parameters(build(nodes, {"w": draw("w", 4, 4)}, **shapes))
     assert [layer.tensors for layer in held.layers] == [("w",)]
+
+
+CLASSIFIER = """
+    scale = Constant <value_floats = [1.0, 2.0, 3.0, 4.0]> ()
+    two = Constant <value_float = 2.0> ()
+    twice = Mul (x, two)
+    centred = Sub (twice, colour)
+    divided = Div (centred, deviation)
+    c = Conv (divided, w, scale)
+    r = Relu (c)
+    p = GlobalAveragePool (r)
+    f = Flatten (p)
+    d = Div (f, temperature)
+    logits = Einsum <equation = "nc,ck->nk"> (d, v)
+"""
+COLOUR = np.array([0.4, 0.5, 0.6]).reshape(1, 3, 1, 1)
+EINSUM = build(
+    CLASSIFIER,
+    {
+        "w": draw("w", 4, 3, 3, 3), "v": draw("v", 4, 4), "temperature": np.arange(1, 5),
+        "colour": COLOUR, "deviation": COLOUR / 2,
+    },
+    inputs="float[N,3,8,8] x", outputs="float[N,4] logits",
+)  # fmt: skip
+QDQ = quantised(
+    SAMPLES["batchnorm_preact"].model, [SAMPLES["batchnorm_preact"].feeds], per_channel=True
+)
+
+
+def test_layers_in_other_forms_and_no_preparation_of_the_image():
+    held = parameters(EINSUM)
+    assert [(layer.op, layer.tensors) for layer in held.layers] == [
+        ("Conv", ("w", "scale")), ("Div", ("temperature",)), ("Einsum", ("v",)),
+    ]  # fmt: skip
+    found = held.redrawn(held.layers, 0)
+    assert changed(held.values(), stored(found)) == {"w", "scale", "temperature", "v"}
+    onnx.checker.check_model(found, full_check=True)
+    assert not stored(EINSUM).keys() & {"scale"}  # the model that was given is left alone
+
+
+def test_biases_of_a_quantised_model_are_shuffled():
+    held = parameters(QDQ)
+    before, after = stored(held.proto), stored(held.redrawn(held.layers, 0))
+    taken = {n.input[0] for n in held.proto.graph.node if n.op_type == "DequantizeLinear"}
+    wide = {name for name in taken & set(before) if before[name].dtype == np.int32}
+    assert {"conv1_bias_quantized", "bn1_bias_quantized"} <= wide
+    assert wide <= changed(before, after)
+    for name in wide:
+        assert np.array_equal(np.sort(before[name]), np.sort(after[name]))
+
+
+# What takes floats that are no parameters, and by which operand; None: any of them.
+NO_PARAMETERS = {
+    ("QuantizeLinear", None): "scale and zero point",
+    ("DequantizeLinear", 1): "scale",
+    ("DequantizeLinear", 2): "zero point",
+    ("Resize", None): "factors of a size",
+    ("Clip", None): "bounds",
+    ("Pow", 1): "an exponent",
+    ("Pad", 2): "the value of a border",
+}
+# By their names, in the models that have them.
+FORMULAS = {
+    "EINSUM": {"two", "colour", "deviation"},  # prepare the image
+    "dead_branch": {"prior_bias"},  # nothing that depends on the image takes it
+}
+
+
+@pytest.mark.parametrize("name", [*SAMPLES, *TASKS, "EINSUM", "QDQ"])
+def test_every_float_is_a_parameter_or_known_to_be_none(name):
+    own = {"EINSUM": EINSUM, "QDQ": QDQ, **TASKS}
+    proto = own[name] if name in own else SAMPLES[name].model
+    if name == "saturation":  # two single numbers, in f(x) = a - relu(b - x)
+        with pytest.raises(FgOnnxError, match="no parameters"):
+            parameters(proto)
+        return
+    held = parameters(proto)
+    known = {tensor for layer in held.layers for tensor in layer.tensors}
+    known |= FORMULAS.get(name, set())
+    values = stored(held.proto)
+    dequantised = {n.input[0] for n in held.proto.graph.node if n.op_type == "DequantizeLinear"}
+    left = [
+        (node.op_type, slot, tensor)
+        for node in held.proto.graph.node
+        for slot, tensor in enumerate(node.input)
+        if tensor in values
+        and (values[tensor].dtype.kind == "f" or tensor in dequantised)
+        and not {(node.op_type, slot), (node.op_type, None)} & set(NO_PARAMETERS)
+        and tensor not in known
+    ]
+    assert left == []
 
 
 def test_a_model_without_parameters_is_refused():
