@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -219,21 +221,47 @@ def make_method(name: str, options: Mapping[str, Any]) -> Method:
     """A method with its options.
 
     Raises:
-        InputError: there is none of that name, or it has no such option.
+        InputError: there is none of that name, it has no such option, or a value is of another
+            type than the option's, or makes no sense.
     """
     if name not in METHODS:
         raise InputError(
             "unknown-method", f"there is no method `{name}`", f"one of: {', '.join(METHODS)}"
         )
-    known = METHODS[name].options()
-    for option in options:
+    known = METHODS[name].kinds()
+    for option, value in options.items():
         if option not in known:
             raise InputError(
                 "unknown-option",
                 f"{name} has no option `{option}`",
                 f"its options: {', '.join(known)}" if known else "it has none",
             )
+        if not any(_is(value, kind) for kind in known[option]):
+            raise InputError(
+                "bad-option",
+                f"`{option}` of {name} cannot be {value!r}",
+                f"give {' or '.join(_WORDS[kind] for kind in known[option])}",
+            )
     return METHODS[name](**options)
+
+
+_WORDS: Mapping[type, str] = MappingProxyType(
+    {
+        bool: "true or false",
+        int: "a whole number",
+        float: "a number",
+        str: "a text",
+        type(None): "nothing",
+    }
+)
+
+
+def _is(value: object, kind: type) -> bool:
+    """Whether a value is of an option's type; NumPy's are, and a truth value is no number."""
+    if isinstance(value, (bool, np.bool_)):
+        return kind is bool
+    numbers_of: dict[type, type] = {int: numbers.Integral, float: numbers.Real}
+    return isinstance(value, numbers_of.get(kind, kind))
 
 
 def _require(held: Manifest, method: Method) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -78,6 +78,12 @@ class Method:
     def options(cls) -> tuple[str, ...]:
         """The names of the options."""
         return tuple(each.name for each in dataclasses.fields(cls))
+
+    @classmethod
+    def kinds(cls) -> dict[str, tuple[type, ...]]:
+        """The types of each option's values by its name."""
+        hints = get_type_hints(cls)
+        return {name: get_args(hints[name]) or (hints[name],) for name in cls.options()}
 
     def require(self, option: str, holds: bool, wanted: str) -> None:
         """Fail where an option's value makes no sense.

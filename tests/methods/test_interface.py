@@ -190,6 +190,36 @@ def test_an_option_that_makes_no_sense(name, options):
         make_method(name, options)
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "wanted"),
+    [
+        ("smooth-grad", {"samples": "abc"}, "a whole number"),
+        ("smooth-grad", {"samples": 2.5}, "a whole number"),
+        ("smooth-grad", {"samples": None}, "a whole number"),
+        ("smooth-grad", {"samples": True}, "a whole number"),
+        ("smooth-grad", {"noise": "nan"}, "a number"),
+        ("smooth-grad", {"noise": False}, "a number"),
+        ("smooth-grad", {"signed": 1}, "true or false"),
+        ("fullgrad", {"psi": [1]}, "a text or nothing"),
+        ("integrated-gradients", {"steps": "4"}, "a whole number or nothing"),
+        ("rise", {"seed": 1.5}, "a whole number"),
+        ("rise", {"baseline": 0}, "a text"),
+    ],
+)
+def test_an_option_of_another_type(name, options, wanted):
+    with pytest.raises(InputError, match="cannot be") as caught:
+        make_method(name, options)
+    assert caught.value.code == "bad-option"
+    assert caught.value.hint == f"give {wanted}"
+
+
+def test_options_are_taken_in_the_types_of_numpy():
+    options = {"samples": np.int64(2), "noise": np.float32(0.5), "seed": np.uint8(1)}
+    assert make_method("smooth-grad", {**options, "signed": np.bool_(True)}).samples == 2
+    assert make_method("smooth-grad", {"noise": 0}).noise == 0
+    assert make_method("integrated-gradients", {"steps": None}).steps is None
+
+
 def test_a_batch_of_none():
     with pytest.raises(InputError, match="`batch` cannot be 0"):
         explainer(two_stages(8, 8), "random", batch=0)
