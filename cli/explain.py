@@ -137,14 +137,22 @@ def explain(
     contributions of any image do not add up to its score, which is known of fullgrad alone.
     """
     from .given import Feeds, find_samples, is_array, parse_feeds, read_samples
-    from .method import MethodTask, choose_method, describe_method, is_signed, require_plain
+    from .method import (
+        MethodTask,
+        choose_method,
+        describe_method,
+        is_signed,
+        parse_method,
+        require_plain,
+    )
     from .opening import Wanted, open_model, require_feeds
     from .regions import read_region
     from .results import Folder, to_document
     from .targets import parse_target
 
     names = read_labels(labels) if labels else None
-    by_fullgrad = method == FULLGRAD
+    name, beside = parse_method(method)
+    by_fullgrad = name == FULLGRAD
     options = {
         "psi": psi,
         "samples": samples,
@@ -156,12 +164,12 @@ def explain(
         "signed": signed,
         "tolerance": None if by_fullgrad else tolerance,
     }
-    chosen = choose_method(method, options)
+    chosen = choose_method(name, beside, options)
     require_plain(chosen, layers=layers, region=region is not None)
     where = read_region(region) if region is not None else None
     named = parse_feeds(feed or ())
     wanted = Wanted(
-        psi if by_fullgrad else None,
+        getattr(chosen, "psi", None) if by_fullgrad else None,
         input_,
         output,
         layers,

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -29,10 +30,11 @@ FULLGRAD = "fullgrad"
 MethodOption: TypeAlias = Annotated[
     str,
     typer.Option(
-        metavar="NAME",
+        metavar="NAME[:OPTION=VALUE...]",
         help="fullgrad, simple-fullgrad, smooth-fullgrad, input-gradient, gradient-x-input, "
         "smooth-grad, smooth-grad-squared, integrated-gradients, grad-cam, guided-backprop, "
-        "deconvnet, rise or random. Only fullgrad has a completeness certificate.",
+        "deconvnet, rise or random; with any of its options as in rise:cells=5:kept=0.3. Only "
+        "fullgrad has a completeness certificate.",
     ),
 ]
 SamplesOption: TypeAlias = Annotated[
@@ -78,15 +80,73 @@ SignedOption: TypeAlias = Annotated[
 ]
 
 
-def choose_method(name: str, options: Mapping[str, Any]) -> Method:
-    """A method by the options of the command line, None for what was not given.
+def parse_method(text: str, seed: int | None = None) -> tuple[str, dict[str, Any]]:
+    """``NAME:OPTION=VALUE:...``: the name and the options.
+
+    Args:
+        text: as the command line has it.
+        seed: of a method that draws and is given none there; None: the method's default.
 
     Raises:
-        InputError: there is no such method, or it has no such option.
+        InputError: ``bad-methods``.
+    """
+    from fg_onnx.methods import METHODS
+
+    name, *parts = text.split(":")
+    kinds = METHODS[name].kinds() if name in METHODS else {}
+    options: dict[str, Any] = {}
+    for part in parts:
+        option, equals, value = part.partition("=")
+        if not equals or not option or not value:
+            raise InputError(
+                "bad-methods",
+                f"`{part}` of the method `{text}` is no OPTION=VALUE",
+                "such as fullgrad:psi=abs",
+            )
+        require_once(name, option, options)
+        options[option] = _value(value, kinds.get(option, ()))
+    if seed is not None and "seed" in kinds:
+        options.setdefault("seed", seed)
+    return name, options
+
+
+def require_once(name: str, option: str, given: Mapping[str, Any]) -> None:
+    """Fail for an option that was given already.
+
+    Raises:
+        InputError: ``bad-methods``.
+    """
+    if option in given:
+        raise InputError("bad-methods", f"`{option}` of {name} is given twice", "give it once")
+
+
+def _value(text: str, kinds: Sequence[type]) -> Any:
+    """A number or a truth value as JSON has it, else the text; what is to be a text stays one."""
+    if str in kinds and text != "null":
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def choose_method(name: str, written: Mapping[str, Any], options: Mapping[str, Any]) -> Method:
+    """A method by the options of the command line.
+
+    Args:
+        name: the method's.
+        written: the options that stand beside the name.
+        options: those of their own, None for what was not given.
+
+    Raises:
+        InputError: there is no such method, it has no such option, or one was given both ways.
     """
     from fg_onnx.methods.interface import make_method
 
-    return make_method(name, {k: v for k, v in options.items() if v is not None})
+    given = {k: v for k, v in options.items() if v is not None}
+    for option in given:
+        require_once(name, option, written)
+    return make_method(name, {**written, **given})
 
 
 def require_plain(method: Method, *, layers: bool, region: bool) -> None:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from fg_onnx.errors import InputError
+
+from ..method import FULLGRAD, parse_method
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.generic]
 
 
-FULLGRAD, RANDOM = "fullgrad", "random"
+RANDOM = "random"
 
 
 @dataclass(frozen=True)
@@ -243,38 +244,6 @@ def split_methods(text: str) -> list[str]:
             "such as fullgrad,fullgrad:psi=abs,input-gradient,random",
         )
     return found
-
-
-def parse_method(text: str, seed: int) -> tuple[str, dict[str, Any]]:
-    """``NAME:OPTION=VALUE:...``: the name and the options; a method that draws gets the seed.
-
-    Raises:
-        InputError: ``bad-methods``, or ``unknown-method``.
-    """
-    from fg_onnx.methods import METHODS
-
-    name, *parts = text.split(":")
-    options: dict[str, Any] = {}
-    for part in parts:
-        option, equals, value = part.partition("=")
-        if not equals or not option or not value:
-            raise InputError(
-                "bad-methods",
-                f"`{part}` of the method `{text}` is no OPTION=VALUE",
-                "such as fullgrad:psi=abs",
-            )
-        options[option] = _value(value)
-    if name in METHODS and "seed" in METHODS[name].options():
-        options.setdefault("seed", seed)
-    return name, options
-
-
-def _value(text: str) -> Any:
-    """A number or a truth value as JSON has it, else the text."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 def parse_percents(text: str) -> tuple[float, ...]:

@@ -70,7 +70,8 @@ def randomization(
     from fg_onnx.evaluate.parameters import parameters
     from fg_onnx.evaluate.randomization import Subject, count_of_changes, randomize
 
-    from .judged import Asked, open_judged, parse_method, progress, split_methods
+    from ..method import parse_method
+    from .judged import Asked, open_judged, progress, split_methods
     from .written import write_results
 
     names = split_methods(methods)

@@ -10,6 +10,7 @@ import pytest
 from commands import FASHION, FASHION_VGG, fg, write_image, write_model
 
 from fg_onnx import load_preprocessing, prepare, read_image
+from fg_onnx.cli.method import parse_method
 from fg_onnx.manifest import METHOD_EMITS
 from fg_onnx.methods import METHODS, explainer
 
@@ -61,6 +62,32 @@ def test_the_options_arrive(tmp_path):
     assert np.allclose(found, expected[0], rtol=1e-4)
     shown = document["method"]["options"]
     assert {name: shown[name] for name in options} == options
+
+
+def test_options_beside_the_name(tmp_path):
+    written = "rise:cells=3:kept=0.4:confidence=score"
+    options = ["--preprocess", "unit", "--samples", "2", "-o", tmp_path, "--json"]
+    found = fg("explain", FASHION_VGG, BAG, "--method", written, *options, "--device", "cpu")
+    method = json.loads(found.out)["method"]
+    assert method["name"] == "rise"
+    shown = {name: method["options"][name] for name in ("cells", "kept", "confidence", "samples")}
+    assert shown == {"cells": 3, "kept": 0.4, "confidence": "score", "samples": 2}
+    options = ["--preprocess", "unit", "-o", tmp_path, "--json", "--device", "cpu"]
+    found = fg("explain", FASHION_VGG, BAG, "--method", "fullgrad:psi=abs", *options)
+    document = json.loads(found.out)
+    assert document["method"]["options"] == {"psi": "abs"}
+    assert document["method"]["certified"]
+    steps = load_preprocessing("unit")
+    image = prepare(read_image(BAG), steps, ("N", 1, 28, 28)).array
+    expected = explainer(FASHION_VGG, "fullgrad", device="cpu", psi="abs").explain(image)
+    made = np.load(document["explanations"][0]["files"]["array"])
+    assert np.allclose(made, expected[0], rtol=1e-4)
+
+
+def test_a_text_that_looks_like_a_number_stays_a_text():
+    assert parse_method("grad-cam:layer=12") == ("grad-cam", {"layer": "12"})
+    assert parse_method("grad-cam:layer=null") == ("grad-cam", {"layer": None})
+    assert parse_method("rise:samples=12", 3) == ("rise", {"samples": 12, "seed": 3})
 
 
 def test_the_layer_of_grad_cam(tmp_path):
@@ -121,6 +148,10 @@ def test_a_model_that_was_instrumented_for_it(tmp_path):
     ("arguments", "said"),
     [
         (["--method", "gradcam"], "no method `gradcam`"),
+        (["--method", "rise:cells"], "`cells` of the method `rise:cells` is no OPTION=VALUE"),
+        (["--method", "rise:cells=2:cells=3"], "`cells` of rise is given twice"),
+        (["--method", "rise:samples=2", "--samples", "2"], "`samples` of rise is given twice"),
+        (["--method", "smooth-grad:samples=abc"], "`samples` of smooth-grad cannot be 'abc'"),
         (["--method", "random", "--steps", "3"], "random has no option `steps`"),
         (["--samples", "3"], "fullgrad has no option `samples`"),
         (["--method", "rise", "--signed"], "rise has no option `signed`"),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from commands import FASHION_VGG, fg
 
-from fg_onnx.cli.evaluate.judged import parse_method
+from fg_onnx.cli.method import parse_method
 from fg_onnx.evaluate.curves import Curve, Panel, Results
 from fg_onnx.evaluate.randomization import SCORE
 from fg_onnx.methods.interface import make_method
