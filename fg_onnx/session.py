@@ -243,6 +243,14 @@ class Session:
         host = images.numpy() if isinstance(images, DeviceArray) else images
         return binding.put(host, self._device.memory)
 
+    def fitted(self, images: Array) -> Array:
+        """Preprocessed images in the type of the input that they are fed to.
+
+        Raises:
+            InputError: they do not fit the model.
+        """
+        return np.asarray(self._inputs.images(images))
+
     def scores(self, array: Any, feeds: Mapping[str, Any] | None = None) -> Array:
         """What ranks the classes, per image: float [N, K]; the forward part alone is run.
 

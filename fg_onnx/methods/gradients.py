@@ -172,5 +172,5 @@ class GradientXInput(Attributing):
         """The product, reduced."""
         clean = task.clean("input-gradient", lambda found: found.input_gradient)
         assert clean.values is not None
-        maps = self.reduced(task, clean.values * task.images)
+        maps = self.reduced(task, clean.values * task.images.astype(np.float64))
         return Found(maps, clean.targets, clean.scores, signed=self.signed)

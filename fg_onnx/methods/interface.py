@@ -132,7 +132,7 @@ class Explainer:
             raise InputError("wrong-targets", f"targets are not {asked.dtype}", "give integers")
         task = Task(
             self.session,
-            images,
+            self.session.fitted(images),
             np.broadcast_to(asked.astype(np.int64), (len(images),)),
             {name: np.asarray(value) for name, value in (feeds or {}).items()},
             self._batch,

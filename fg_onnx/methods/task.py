@@ -42,7 +42,7 @@ class Task:
 
     Attributes:
         session: the instrumented model.
-        images: [N, ...] as the model takes them.
+        images: [N, ...] as the model takes them, in the type of its input.
         asked: int64 [N], the targets; -1: the predicted class of the image itself.
         feeds: further inputs by name, one row for all images or one for each.
         batch: how many images the model is fed at once.

@@ -92,6 +92,15 @@ def test_draws_follow_from_the_seed(name):
     assert not np.allclose(of(name, model).explain(images), other)
 
 
+@pytest.mark.parametrize("name", DRAWING)
+@pytest.mark.parametrize("dtype", [np.float64, np.uint8])
+def test_draws_do_not_follow_from_the_type_that_an_image_is_given_in(name, dtype):
+    model, _ = inputs("images")
+    images = np.random.default_rng(0).integers(0, 9, (2, 3, 16, 12))
+    found = of(name, model).explain(images.astype(dtype))
+    assert np.array_equal(found, of(name, model).explain(images.astype(np.float32)))
+
+
 @pytest.mark.parametrize("name", SIGNED)
 def test_a_signed_map_has_both_signs(name):
     model, images = inputs("images")
