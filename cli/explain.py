@@ -134,7 +134,8 @@ def explain(
 
     MODEL is an instrumented model, or a plain one, which is instrumented in memory. Every image is
     read before anything is written: one that cannot be read stops it all. Exit code 1 if the
-    contributions of any image do not add up to its score, which is known of fullgrad alone.
+    contributions of any image do not add up to its score, which is known of fullgrad alone; of the
+    other methods if a score or map is not finite.
     """
     from .given import Feeds, find_samples, is_array, parse_feeds, read_samples
     from .method import (
@@ -205,6 +206,7 @@ def explain(
         _print(explanations, session.device, written)
     if isinstance(task, MethodTask):
         task.say_uncertified()
+        task.require_finite()
     else:
         _certify(explanations, session.tolerance if tolerance is None else tolerance)
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from fg_onnx.errors import InputError
+from fg_onnx.errors import InputError, printable
 
-from .console import note
+from .console import CHECK_FAILED, note
 
 if TYPE_CHECKING:
     from fg_onnx import Attribution, Manifest, Preprocessing, Session
@@ -180,6 +180,7 @@ class MethodTask:
         aims: the targets.
         feeds: further inputs.
         notes: what the method has said so far of its numbers.
+        not_finite: the samples and targets whose score or map is not finite.
     """
 
     session: Session
@@ -188,6 +189,7 @@ class MethodTask:
     aims: Sequence[Target]
     feeds: Feeds
     notes: list[str] = field(default_factory=list)
+    not_finite: list[str] = field(default_factory=list)
     region: None = None
 
     @property
@@ -220,14 +222,40 @@ class MethodTask:
 
             made = explainer.attribute(array, indices, feeds=fed, progress=told)
             found.append((_as_attribution(made, self.session), made.targets, made.delta))
-            self.notes.extend(text for text in made.notes if text not in self.notes)
+            self._note(batch, made)
         return found
+
+    def _note(self, batch: Sequence[Sample], made: MethodMaps) -> None:
+        import numpy as np
+
+        names = [
+            f"{_source_text(sample)}, class {self.session.manifest.class_of(int(target))}"
+            for sample, target in zip(batch, made.targets, strict=True)
+        ]
+        said = [*made.notes, *(f"{names[row]}: {text}" for row, text in made.image_notes.items())]
+        self.notes.extend(text for text in said if text not in self.notes)
+        axes = tuple(range(1, made.maps.ndim))
+        finite = np.isfinite(made.scores) & np.isfinite(made.maps).all(axis=axes)
+        lost = [name for name, is_finite in zip(names, finite, strict=True) if not is_finite]
+        self.not_finite.extend(name for name in lost if name not in self.not_finite)
 
     def say_uncertified(self) -> None:
         """What the maps are not, and what is to be known of them, on stderr."""
         for text in self.notes:
             note(f"{self.method.name}: {text}")
         note(f"{self.method.name} has no completeness certificate")
+
+    def require_finite(self) -> None:
+        """Say which scores and maps are not finite, and fail if any is not."""
+        for name in self.not_finite:
+            note(f"not finite: {name}: the score or the map of {self.method.name} holds NaN or inf")
+        if self.not_finite:
+            raise typer.Exit(CHECK_FAILED)
+
+
+def _source_text(sample: Sample) -> str:
+    name = printable(str(sample.path))
+    return f"`{name}`" if sample.row is None else f"`{name} [{sample.row}]`"
 
 
 def _as_attribution(found: MethodMaps, session: Session) -> Attribution:

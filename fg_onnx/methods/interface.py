@@ -41,6 +41,7 @@ class MethodMaps:
         delta: float64 [N], of integrated gradients: what the attributions sum to beyond
             ``f(x) - f(baseline)``; None for all others.
         notes: what a reader of the numbers has to know, a line each.
+        image_notes: the same of single images, by their rows.
     """
 
     method: str
@@ -51,6 +52,7 @@ class MethodMaps:
     residual: Array | None
     delta: Array | None
     notes: tuple[str, ...]
+    image_notes: Mapping[int, str]
 
 
 class Explainer:
@@ -149,6 +151,7 @@ class Explainer:
             found.residual,
             found.delta,
             found.notes,
+            found.image_notes,
         )
 
 

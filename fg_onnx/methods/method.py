@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, get_args, get_type_hints
 
 import numpy as np
@@ -28,6 +29,7 @@ class Found:
         residual: float64 [N], by the method's own completeness; None where it has none.
         delta: float64 [N], what the attributions sum to beyond what they should; likewise.
         notes: what a reader of the numbers has to know.
+        image_notes: the same of single images, by their rows.
     """
 
     maps: Array
@@ -37,6 +39,7 @@ class Found:
     residual: Array | None = None
     delta: Array | None = None
     notes: tuple[str, ...] = ()
+    image_notes: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

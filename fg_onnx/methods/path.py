@@ -65,7 +65,8 @@ class IntegratedGradients(Attributing):
             counts[list(rows)] = count
             attributions, delta = path.attributions(counts, clean.scores)
             share = _share(delta, clean.scores - path.scores)
-            rows = [row for row in rows if share[row] > self.tolerance]
+            # more steps make no number of what is none
+            rows = [r for r in rows if share[r] > self.tolerance and np.isfinite(delta[r])]
             if self.steps is not None or not rows or 2 * count > self.most_steps:
                 break
             path.halve(rows, count)
@@ -79,6 +80,13 @@ class IntegratedGradients(Attributing):
             residual=share,
             delta=delta,
             notes=notes,
+            image_notes={row: self._missed(counts[row], share[row]) for row in rows},
+        )
+
+    def _missed(self, count: int, share: float) -> str:
+        return (
+            f"after {count} intervals {share:.2g} of f(x) - f(baseline) is missing, more than the "
+            f"tolerance {self.tolerance:g}"
         )
 
 
@@ -123,6 +131,7 @@ class _Path:
 
 
 def _share(delta: Array, difference: Array) -> Array:
-    """``|delta| / |f(x) - f(x')|``, 0 where nothing is missing."""
+    """``|delta| / |f(x) - f(x')|``, 0 where nothing is missing; of a NaN it is one."""
     gap, scale = np.abs(delta), np.abs(difference)
-    return np.divide(gap, scale, out=np.where(gap == 0, 0.0, np.inf), where=scale > 0)
+    undivided = np.where(gap == 0, 0.0, np.where(np.isnan(gap), np.nan, np.inf))
+    return np.divide(gap, scale, out=undivided, where=scale > 0)

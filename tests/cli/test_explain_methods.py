@@ -115,6 +115,36 @@ def test_the_words_for_people(tmp_path):
     assert "intervals: " in found.err
 
 
+@pytest.mark.parametrize(
+    "method", ["input-gradient", "rise:samples=2", "integrated-gradients", "fullgrad"]
+)
+def test_what_is_not_finite_fails(method, tmp_path):
+    images = np.random.default_rng(0).random((2, 3, 8, 8), dtype=np.float32)
+    images[1, 0, 2, 2] = np.nan
+    np.save(tmp_path / "images.npy", images)
+    options = ["-o", tmp_path / "out", "--device", "cpu", "--method", method, "--target", "1"]
+    model = write_model(tmp_path / "model.onnx")
+    found = fg("explain", model, tmp_path / "images.npy", *options)
+    assert found.code == 1
+    told = [line for line in found.err.splitlines() if "not finite" in line or "not com" in line]
+    assert len(told) == 1
+    assert "images.npy [1]`, class 1" in told[0]
+
+
+def test_the_images_that_miss_the_tolerance_are_named(tmp_path):
+    images = np.random.default_rng(0).random((2, 1, 28, 28), dtype=np.float32)
+    images[0] = 0  # the baseline itself
+    np.save(tmp_path / "images.npy", images)
+    method = "integrated-gradients:steps=1:tolerance=1e-6:baseline=zero"
+    options = ["-o", tmp_path / "out", "--device", "cpu", "--method", method, "--target", "1"]
+    found = fg("explain", FASHION_VGG, tmp_path / "images.npy", *options)
+    assert found.code == 0
+    told = [line for line in found.err.splitlines() if "is missing" in line]
+    assert len(told) == 1
+    assert "images.npy [1]`, class 1: after 1 intervals" in told[0]
+    assert "more than the tolerance 1e-06" in told[0]
+
+
 def test_several_targets_and_arrays(tmp_path):
     model = write_model(tmp_path / "model.onnx")
     images = np.random.default_rng(0).random((3, 3, 8, 8), dtype=np.float32)

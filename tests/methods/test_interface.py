@@ -133,6 +133,30 @@ def test_progress_ends_at_the_whole(name):
     assert [done for done, _ in told] == sorted({done for done, _ in told})
 
 
+def test_integrated_gradients_take_no_steps_for_what_is_no_number():
+    model, images = inputs("images")
+    images = images.copy()
+    images[1, 0, 0, 0] = np.nan
+    told = []
+    explain = explainer(model, "integrated-gradients", threads=1, tolerance=10.0)
+    found = explain.attribute(images, 1, progress=lambda *at: told.append(at))
+    assert told[-1] == (3 + 3 * 16,) * 2  # the images, and 16 intervals of each
+    assert np.isnan(found.residual).tolist() == [False, True, False]
+    assert np.isnan(found.delta[1])
+    assert found.image_notes == {}
+
+
+def test_integrated_gradients_say_which_images_missed_the_tolerance():
+    model, images = inputs("images")
+    images = images.copy()
+    images[1] = 0  # the baseline itself
+    explain = of("integrated-gradients", model, steps=1, tolerance=1e-9)
+    found = explain.attribute(images, 1)
+    assert set(found.image_notes) == {0, 2}
+    for row, text in found.image_notes.items():
+        assert text.startswith(f"after 1 intervals {found.residual[row]:.2g} of ")
+
+
 def test_further_inputs_are_fed_by_image():
     nodes = """
         c = Conv (x, w, b)
