@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..console import counted, note
 from ..options import (
     DeviceOption,
     ImagesArgument,
@@ -26,6 +27,9 @@ from ..options import (
     ResultsOption,
     SeedOption,
 )
+
+if TYPE_CHECKING:
+    from fg_onnx.evaluate.curves import Panel
 
 
 def flipping(
@@ -77,6 +81,7 @@ def flipping(
     contrasts = judged.contrasts(names, seed)
     with progress("flipping", judged.count() * len(names)) as tick:
         panels = flip(judged.scorer, contrasts, judged.batches(), chosen, judged.steps, tick)
+    _say_who_cannot_flip(panels[1], classes)
     settings = {
         "methods": names,
         "from": classes[0],
@@ -88,3 +93,17 @@ def flipping(
     }
     results = Results("flipping", str(model), settings, tuple(judged.names), tuple(panels))
     write_results(results, out, as_json=json_)
+
+
+def _say_who_cannot_flip(flipped: Panel, classes: tuple[int, ...]) -> None:
+    """How many images the model does not take for what they are said to be."""
+    import numpy as np
+
+    values = flipped.curves[0].values
+    count = int(np.isnan(values).all(axis=1).sum())
+    if count:
+        source, target = classes
+        note(
+            f"{count} of {counted(len(values), 'image')} not taken for class {source} rather than "
+            f"{target} to begin with: left out of the share that flip"
+        )

@@ -133,7 +133,8 @@ def flip(
     """The change of the log-odds of source against target, and the share of images that flip.
 
     The log-odds are ``f_source - f_target``, for logits; the change is counted towards the target:
-    what a method takes from them is the better the larger it is.
+    what a method takes from them is the better the larger it is. An image whose log-odds do not
+    speak for the source to begin with cannot flip: its share is NaN.
 
     Args:
         scorer: the model.
@@ -172,7 +173,7 @@ def flip(
                 after.append(_log_odds(scorer, left, flipping))
             found = np.stack(after, axis=1)
             odds[name].append(before[:, None] - found)
-            flipped[name].append((found < 0).astype(np.float64))
+            flipped[name].append(_flips(before[:, None], found))
             if tick is not None:
                 tick(len(images))
 
@@ -182,6 +183,12 @@ def flip(
         return Panel(title, "pixels removed, %", quantity, tuple(flipping.percents), curves)
 
     return [panel("change of the log-odds", odds), panel("share of images that flip", flipped)]
+
+
+def _flips(before: Array, after: Array) -> Array:
+    """1 where the log-odds have turned, 0 where not; NaN where there was nothing to turn."""
+    known = (before > 0) & np.isfinite(before) & np.isfinite(after)
+    return np.where(known, after < 0, np.nan)
 
 
 def _at(method: Contrast, flipping: Flipping) -> Maps:

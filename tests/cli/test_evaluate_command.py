@@ -210,7 +210,12 @@ def test_flipping(tmp_path):
     assert [curve["method"] for curve in odds["curves"]] == methods
     values = [curve["values"] for curve in odds["curves"]]
     assert all(one != other for i, one in enumerate(values) for other in values[:i])
-    assert {v for curve in flipped["curves"] for row in curve["values"] for v in row} <= {0, 1}
+    for curve in flipped["curves"]:
+        coat, bag = curve["values"]
+        assert set(coat) <= {0, 1}
+        assert set(bag) == {None}  # it is no coat
+        assert set(curve["images"]) == {1}
+    assert "1 of 2 images not taken for class 4 rather than 6" in found.err
     endings = (".json", ".csv", ".images.csv", ".png", ".svg")
     assert {path.name for path in tmp_path.iterdir()} == {f"flipping{end}" for end in endings}
     again = fg(*command, "--from", "4", "--to", "6")

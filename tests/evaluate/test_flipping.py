@@ -42,8 +42,26 @@ def test_against_a_plain_computation():
         found = odds.curves[0].values[:, column]
         # float32 scores of a few units, subtracted twice
         assert np.allclose(found, taken, atol=1e-5)
-        assert np.array_equal(flipped.curves[0].values[:, column], whole - taken < 0)
+        wanted = np.where(whole > 0, whole - taken < 0, np.nan)
+        assert np.array_equal(flipped.curves[0].values[:, column], wanted, equal_nan=True)
+    assert (whole > 0).any()
+    assert (whole < 0).any()
     assert odds.curves[0].values[:, 3].min() > 0
+
+
+def test_what_is_no_longer_the_source_cannot_flip():
+    """Of an image and its opposite, only that which speaks for the source can turn."""
+    speaking = np.float32(W[2] - W[1]).reshape(1, 1, 6, 6)
+    broken = np.full_like(speaking, np.nan)
+    images = np.concatenate([speaking, -speaking, broken])
+    chosen = Flipping(2, 1, percents=(0.0, 100.0))
+    maps = {"m": lambda images, source, target: np.nan_to_num(exact(images, source, target))}
+    _, flipped = flip(Scorer(LINEAR), maps, [images], chosen, IDENTITY)
+    (curve,) = flipped.curves
+    turned = float(B[2] < B[1])  # when all is black
+    wanted = [[0, turned], [np.nan] * 2, [np.nan] * 2]
+    assert np.array_equal(curve.values, wanted, equal_nan=True)
+    assert curve.counts.tolist() == [1, 1]
 
 
 def test_a_seed_is_the_difference_of_signed_maps():
