@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fg_onnx.errors import InputError
+from fg_onnx.errors import InputError, UnsupportedModelError
 
+from ..console import note
 from ..options import (
     DeviceOption,
     ImagesArgument,
@@ -34,15 +35,17 @@ _MODES = "cascading,independent,biases"
 def randomization(
     model: ModelArgument,
     images: ImagesArgument,
-    methods: MethodsOption = "fullgrad,input-gradient,guided-backprop",
+    methods: MethodsOption = "fullgrad,input-gradient,grad-cam",
     modes: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="A,B,...",
+            show_default=False,
             help="Randomise layer after layer from the output down, one layer at a time, or the "
-            "biases alone, by noise of rising size and without another file.",
+            "biases alone, by noise of rising size and without another file. Default: "
+            f"{_MODES}, the last where there are biases that can be fed.",
         ),
-    ] = _MODES,
+    ] = None,
     layers: Annotated[
         int | None,
         typer.Option(
@@ -68,14 +71,19 @@ def randomization(
     from fg_onnx.evaluate.curves import Results
     from fg_onnx.evaluate.maps import spatial_axes
     from fg_onnx.evaluate.parameters import parameters
-    from fg_onnx.evaluate.randomization import Subject, count_of_changes, randomize
+    from fg_onnx.evaluate.randomization import (
+        Subject,
+        count_of_changes,
+        randomize,
+        require_biases,
+    )
 
     from ..method import parse_method
     from .judged import Asked, open_judged, progress, split_methods
     from .written import write_results
 
     names = split_methods(methods)
-    chosen = _parse_modes(modes)
+    chosen = _parse_modes(_MODES if modes is None else modes)
     judged = open_judged(Asked(model, images, input_, output, device, preprocess))
     held = parameters(str(model))
 
@@ -84,6 +92,14 @@ def randomization(
 
     for name in names:
         open_maps(name, held.proto)  # before any image is read
+    if "biases" in chosen:
+        try:
+            require_biases(judged.open_scores(held.proto)[0])
+        except UnsupportedModelError as error:
+            if modes is not None or error.code != "no-biases":
+                raise
+            chosen.remove("biases")
+            note(f"{error.message}: the mode `biases` is left out")
     layout = judged.scorer.layout
     spatial_axes(layout)
     assert layout is not None

@@ -180,20 +180,35 @@ def _changes(
         yield Change(from_the_top[at].name, held.redrawn(from_the_top[start : at + 1], seed), {})
 
 
-def _noisy(instrumented: Instrumented, seed: int) -> Callable[[float], Feeds]:
-    """By the amount, every promoted bias with noise of one direction."""
-    names = {site.promoted_input for site in instrumented.manifest.sites} - {None}
-    trained = {
-        tensor.name: numpy_helper.to_array(tensor)
-        for tensor in instrumented.model.graph.initializer
-        if tensor.name in names
-    }
-    if not trained:
+def require_biases(instrumented: Instrumented) -> None:
+    """Fail where the mode ``biases`` has nothing to change.
+
+    Raises:
+        UnsupportedModelError: ``no-biases``.
+    """
+    if not _promoted(instrumented):
         raise UnsupportedModelError(
             "no-biases",
             "the model has no biases that can be fed",
             "leave the mode `biases` out",
         )
+
+
+def _promoted(instrumented: Instrumented) -> set[str]:
+    """The inputs through which biases are fed."""
+    stored = {tensor.name for tensor in instrumented.model.graph.initializer}
+    return stored & {str(site.promoted_input) for site in instrumented.manifest.sites}
+
+
+def _noisy(instrumented: Instrumented, seed: int) -> Callable[[float], Feeds]:
+    """By the amount, every promoted bias with noise of one direction."""
+    require_biases(instrumented)
+    names = _promoted(instrumented)
+    trained = {
+        tensor.name: numpy_helper.to_array(tensor)
+        for tensor in instrumented.model.graph.initializer
+        if tensor.name in names
+    }
     noise = {}
     for name, values in trained.items():
         size = np.sqrt(np.mean(np.square(values.astype(np.float64))))

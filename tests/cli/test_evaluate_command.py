@@ -7,8 +7,10 @@ import json
 import sys
 
 import numpy as np
+import onnx
 import pytest
 from commands import FASHION, FASHION_VGG, fg, fg_process, write_image, write_model
+from graphs import build, draw, noise
 
 STEPS = FASHION / "preprocess.yaml"
 BAG, BOOT = FASHION / "bag_18.png", FASHION / "ankle-boot_0.png"
@@ -79,6 +81,20 @@ def test_arrays_need_no_preprocessing_but_for_black(tmp_path):
     assert document["images"] == [f"{tmp_path / 'images.npy'}[{row}]" for row in range(3)]
     assert document["settings"]["preprocessing"] is None
     assert fg(*command, "--preprocess", "none").code == 0
+
+
+def test_an_image_without_a_score_is_named_and_left_out(tmp_path):
+    model = without_biases(tmp_path / "net.onnx")
+    images = noise(3, 3, 8, 8)
+    images[1] = 0
+    np.save(tmp_path / "images.npy", images)
+    command = ["evaluate", "perturbation", model, tmp_path / "images.npy", "-o", tmp_path / "out"]
+    found = fg(*command, "--replace", "mean", "--methods", "random", "--json")
+    assert found.code == 0, found.err
+    assert "images.npy[1]" in found.err
+    assert "images.npy[0]" not in found.err
+    (curve,) = json.loads(found.out)["panels"][0]["curves"]
+    assert set(curve["images"]) == {2}
 
 
 def test_what_is_printed(tmp_path):
@@ -190,6 +206,50 @@ def test_randomization_refuses_what_makes_no_sense(tmp_path, options, said):
     assert found.code == 2
     assert said in found.err
     assert not (tmp_path / "out").exists()
+
+
+def without_biases(path):
+    nodes = "c = Conv (x, w)\n r = Relu (c)\n p = GlobalAveragePool (r)\n logits = Flatten (p)"
+    shapes = {"inputs": "float[N,3,8,8] x", "outputs": "float[N,4] logits"}
+    onnx.save(build(nodes, {"w": draw("w", 4, 3, 3, 3)}, **shapes), path)
+    return path
+
+
+def test_a_model_without_biases_is_randomised_in_the_other_modes(tmp_path):
+    model = without_biases(tmp_path / "net.onnx")
+    np.save(tmp_path / "images.npy", noise(2, 3, 8, 8))
+    command = ["evaluate", "randomization", model, tmp_path / "images.npy", "-o", tmp_path / "out"]
+    found = fg(*command, "--json")
+    assert found.code == 0, found.err
+    document = json.loads(found.out)
+    assert document["settings"]["modes"] == ["cascading", "independent"]
+    assert "`biases` is left out" in found.err
+
+
+def test_biases_that_are_asked_for_and_not_there_are_refused_at_once(tmp_path):
+    model = without_biases(tmp_path / "net.onnx")
+    (tmp_path / "broken.npy").write_bytes(b"")  # would be read before anything is computed
+    command = ["evaluate", "randomization", model, tmp_path / "broken.npy", "-o", tmp_path / "out"]
+    found = fg(*command, "--modes", "cascading,biases")
+    assert found.code == 2
+    assert "no biases" in found.err
+
+
+def test_the_default_methods_take_a_net_with_smooth_activations(tmp_path):
+    nodes = """
+        c = Conv (x, w, b)
+        s = Sigmoid (c)
+        r = Mul (c, s)
+        p = GlobalAveragePool (r)
+        logits = Flatten (p)
+    """
+    weights = {"w": draw("w", 4, 3, 3, 3), "b": draw("b", 4)}
+    shapes = {"inputs": "float[N,3,8,8] x", "outputs": "float[N,4] logits"}
+    onnx.save(build(nodes, weights, **shapes), tmp_path / "net.onnx")
+    np.save(tmp_path / "images.npy", noise(2, 3, 8, 8))
+    images = [tmp_path / "images.npy", "-o", tmp_path / "out", "--modes", "independent"]
+    found = fg("evaluate", "randomization", tmp_path / "net.onnx", *images)
+    assert found.code == 0, found.err
 
 
 # --- flipping ------------------------------------------------------------------------------------
