@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from ..console import note
 from ..options import (
     DeviceOption,
     ImagesArgument,
@@ -59,6 +60,9 @@ def perturbation(
     absolute fractional change. With the least salient pixels removed the lower curve is better,
     with the most salient the higher one.
     """
+    import numpy as np
+
+    from fg_onnx.errors import printable
     from fg_onnx.evaluate.curves import Results
     from fg_onnx.evaluate.perturbation import PERCENTS, Perturbation, perturb
 
@@ -73,6 +77,10 @@ def perturbation(
     maps = judged.maps(names, seed)
     with progress("perturbing", judged.count() * len(names)) as tick:
         panel = perturb(judged.scorer, maps, judged.batches(), chosen, judged.steps, tick)
+    without = np.isnan(panel.curves[0].values).all(axis=1)
+    if without.any():
+        named = ", ".join(name for name, lacks in zip(judged.names, without, strict=True) if lacks)
+        note(f"left out, as no change is a fraction of a score of 0 or NaN: {printable(named)}")
     settings = {
         "methods": names,
         "order": order.value,

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from fg_onnx.errors import InputError
 from fg_onnx.evaluate.curves import Curve, Panel
-from fg_onnx.evaluate.maps import Maps, NotJudgedError, Tick, maps_of, require_methods, spatial_axes
+from fg_onnx.evaluate.maps import Maps, Tick, maps_of, require_methods, spatial_axes
 from fg_onnx.evaluate.removal import (
     Order,
     Replacement,
@@ -82,7 +82,8 @@ def perturb(
 ) -> Panel:
     """The absolute fractional change of the predicted class's score, ``|f(x') - f(x)| / |f(x)|``.
 
-    The class is the one predicted for the whole image, in the maps and in every score.
+    The class is the one predicted for the whole image, in the maps and in every score. A score of
+    0, or one that is not finite, has no fractions: the values of such an image are NaN.
 
     Args:
         scorer: the model.
@@ -94,8 +95,7 @@ def perturb(
 
     Raises:
         InputError: no method, or images that do not fit.
-        NotJudgedError: maps that are none, or an image with a score of 0, of which nothing is a
-            fraction.
+        NotJudgedError: maps that are none.
     """
     require_methods(list(methods))
     found: dict[str, list[Array]] = {name: [] for name in methods}
@@ -136,24 +136,20 @@ def _changes(
     pixels = math.prod(images.shape[axis] for axis in spatial_axes(layout))
     assert layout is not None  # it has a grid
     targets = scorer.predicted(images)
-    whole = scorer.scores(images, targets)[:, None]
-    _require_fractions(whole, numbers)
+    whole = scorer.scores(images, targets)
+    judged = np.flatnonzero(np.isfinite(whole) & (whole != 0))
+    counts = [count_of(percent, pixels) for percent in perturbation.percents]
+    changes = {name: np.full((len(numbers), len(counts)), np.nan) for name in methods}
+    if not len(judged):
+        yield from changes.items()
+        return
+    images, targets, whole = images[judged], targets[judged], whole[judged, None]
+    those = [numbers[at] for at in judged]
     instead = replacing_pixels(images, perturbation.replacement, layout, steps)
     for name, method in methods.items():
         maps = maps_of(name, method, images, targets, layout)
-        order = pixel_order(maps, perturbation.order, perturbation.seed, numbers)
-        counts = [count_of(percent, pixels) for percent in perturbation.percents]
+        order = pixel_order(maps, perturbation.order, perturbation.seed, those)
         left = (remove(images, instead, order, count, layout) for count in counts)
         scores = np.stack([scorer.scores(each, targets) for each in left], axis=1)
-        yield name, np.abs(scores - whole) / np.abs(whole)
-
-
-def _require_fractions(scores: Array, numbers: Sequence[int]) -> None:
-    for score, number in zip(scores.ravel(), numbers, strict=True):
-        if score == 0 or not np.isfinite(score):
-            raise NotJudgedError(
-                "no-fraction",
-                f"the predicted class of image {number} (from 0) has the score {score:g}, of which "
-                "no change is a fraction",
-                "leave the image out, or explain another tensor with --output",
-            )
+        changes[name][judged] = np.abs(scores - whole) / np.abs(whole)
+        yield name, changes[name]

@@ -278,7 +278,7 @@ def test_maps_are_held_to_their_contract(maps, code):
     assert "`m`" in caught.value.message
 
 
-def test_a_score_of_zero_has_no_fractions():
+def test_a_score_without_fractions_costs_its_own_image_alone():
     nodes = "flat = Flatten (x)\n logits = MatMul (flat, w)"
     model = build(
         nodes,
@@ -286,10 +286,19 @@ def test_a_score_of_zero_has_no_fractions():
         inputs="float[N,1,2,2] x",
         outputs="float[N,2] logits",
     )
-    images = np.ones((3, 1, 2, 2), np.float32)
+    images = noise(5, 1, 2, 2)
     images[1] = 0
-    with pytest.raises(NotJudgedError, match="image 1 "):
-        perturb(Scorer(model), {"m": brightness}, [images], Perturbation(), IDENTITY)
+    images[4] = np.nan
+    chosen = Perturbation(percents=(25, 75))
+
+    def values(batches):
+        (curve,) = perturb(Scorer(model), {"m": brightness}, batches, chosen, IDENTITY).curves
+        return curve.values
+
+    found = values([images[:4], images[4:]])
+    assert np.isnan(found[[1, 4]]).all()
+    assert np.array_equal(found[[0, 2, 3]], values([images[[0]], images[2:4]]))
+    assert np.isfinite(found[[0, 2, 3]]).all()
 
 
 def test_nothing_to_compare():
