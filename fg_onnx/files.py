@@ -61,14 +61,37 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-        if isinstance(error, FileExistsError | NotADirectoryError):
-            reason = "a part of the path is not a folder"
-        raise OutputError(
-            "not-writable",
-            f"cannot write `{path}`: {reason}",
-            "choose another place with -o",
-        ) from error
+        raise _not_writable(path, error) from error
+
+
+def require_folder(path: Path) -> None:
+    """Fail where no file can be written in a folder, which need not be there, nor is afterwards.
+
+    Raises:
+        OutputError: the place cannot be written.
+    """
+    missing = [each for each in (path, *path.parents) if not each.exists()]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise _not_writable(path, error) from error
+    finally:
+        for each in missing:
+            with contextlib.suppress(OSError):
+                each.rmdir()
+
+
+def _not_writable(path: Path, error: OSError) -> OutputError:
+    reason = error.strerror or type(error).__name__
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        reason = "a part of the path is not a folder"
+    return OutputError(
+        "not-writable",
+        f"cannot write `{path}`: {reason}",
+        "choose another place with -o",
+    )
 
 
 def cache_dir() -> Path:

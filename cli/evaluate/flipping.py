@@ -62,6 +62,7 @@ def flipping(
     """
     from fg_onnx.evaluate.curves import Results
     from fg_onnx.evaluate.flipping import PERCENTS, Flipping, flip, require_classes
+    from fg_onnx.files import require_folder
 
     from ..labels import find_label, read_labels
     from .judged import Asked, open_judged, parse_percents, progress, split_methods
@@ -76,6 +77,7 @@ def flipping(
     percents = PERCENTS if percent is None else parse_percents(percent)
     chosen = Flipping(classes[0], classes[1], replace.value, percents, seed)
     asked = Asked(model, images, input_, output, device, preprocess)
+    require_folder(out)
     judged = open_judged(asked, needs_steps=replace is Replacing.black)
     require_classes(judged.scorer.manifest, classes)
     contrasts = judged.contrasts(names, seed)

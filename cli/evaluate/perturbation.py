@@ -65,6 +65,7 @@ def perturbation(
     from fg_onnx.errors import printable
     from fg_onnx.evaluate.curves import Results
     from fg_onnx.evaluate.perturbation import PERCENTS, Perturbation, perturb
+    from fg_onnx.files import require_folder
 
     from .judged import Asked, open_judged, parse_percents, progress, split_methods
     from .written import write_results
@@ -73,6 +74,7 @@ def perturbation(
     percents = PERCENTS if percent is None else parse_percents(percent)
     chosen = Perturbation(order.value, replace.value, percents, seed)
     asked = Asked(model, images, input_, output, device, preprocess)
+    require_folder(out)
     judged = open_judged(asked, needs_steps=replace is Replacing.black)
     maps = judged.maps(names, seed)
     with progress("perturbing", judged.count() * len(names)) as tick:

@@ -77,6 +77,7 @@ def randomization(
         randomize,
         require_biases,
     )
+    from fg_onnx.files import require_folder
 
     from ..method import parse_method
     from .judged import Asked, open_judged, progress, split_methods
@@ -84,6 +85,7 @@ def randomization(
 
     names = split_methods(methods)
     chosen = _parse_modes(_MODES if modes is None else modes)
+    require_folder(out)
     judged = open_judged(Asked(model, images, input_, output, device, preprocess))
     held = parameters(str(model))
 

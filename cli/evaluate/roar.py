@@ -118,6 +118,7 @@ def roar(
     from fg_onnx.evaluate.labelled import read_labelled
     from fg_onnx.evaluate.roar import PARTS, Retraining, Roar
     from fg_onnx.evaluate.training import identity
+    from fg_onnx.files import require_folder
 
     from ..explain import preprocessing_for
     from .judged import Asked, Judged, open_scorer, parse_percents, progress, split_methods
@@ -126,6 +127,7 @@ def roar(
     names = split_methods(methods)
     chosen = Roar(parse_percents(percent), range(seed, seed + seeds), replace.value, seed)
     asked = Asked(model, (), input_, output, device, preprocess)
+    require_folder(out)
     scorer = open_scorer(asked)
     training = _trainer(trainer, {"epochs": epochs, "width": width}, scorer.layout)
 
