@@ -16,7 +16,8 @@ from ..console import counted, note, say, say_json, table, to_json
 if TYPE_CHECKING:
     from fg_onnx.evaluate.curves import Curve, Panel, Results
 
-_MOST_COLUMNS = 6  # of points in the table, which is to fit a terminal
+_ALL_COLUMNS = 8  # up to so many points the table shows each
+_SOME_COLUMNS = 6  # of more, which are to fit a terminal
 
 
 def write_results(results: Results, folder: Path, *, as_json: bool) -> None:
@@ -27,12 +28,14 @@ def write_results(results: Results, folder: Path, *, as_json: bool) -> None:
     Raises:
         OutputError: the folder cannot be written.
     """
-    from fg_onnx.evaluate.plots import draw  # noqa: PLC0415
+    from fg_onnx.evaluate.plots import SUFFIXES, draw  # noqa: PLC0415
 
     stem = folder / results.experiment
     document = stem.with_name(f"{stem.name}.json")
-    with suppress(FileNotFoundError, NotADirectoryError):
-        document.unlink()
+    pictures = [each for end in SUFFIXES for each in folder.glob(f"{stem.name}-*{end}")]
+    for old in (document, *map(stem.with_suffix, SUFFIXES), *pictures):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            old.unlink()
     texts = {".csv": results.summary_csv(), f".{results.unit}s.csv": results.values_csv()}
     written = []
     for suffix, text in texts.items():
@@ -61,7 +64,8 @@ def _write(path: Path, text: str) -> Path:
 def _print(panel: Panel) -> None:
     """Means and standard errors at some of the points."""
     count = len(panel.points)
-    shown = sorted({round(i * (count - 1) / (_MOST_COLUMNS - 1)) for i in range(_MOST_COLUMNS)})
+    columns = count if count <= _ALL_COLUMNS else _SOME_COLUMNS
+    shown = sorted({round(i * (count - 1) / max(columns - 1, 1)) for i in range(columns)})
     say(f"{panel.title}: {panel.quantity}, by {panel.axis}")
     heads = [_text(panel.points[at]) for at in shown]
     table(["method", *heads], [[curve.method, *_cells(curve, shown)] for curve in panel.curves])
@@ -78,5 +82,11 @@ def _cells(curve: Curve, shown: Sequence[int]) -> list[str]:
         if math.isnan(mean):
             cells.append("-")
         else:
-            cells.append(f"{mean:.3f}" if math.isnan(error) else f"{mean:.3f} ±{error:.3f}")
+            cells.append(_number(mean) if math.isnan(error) else f"{_number(mean)} ±{_number(error)}")
     return cells
+
+
+def _number(value: float) -> str:
+    """Three decimals, or as many digits where these would show nothing."""
+    fixed = f"{value:.3f}"
+    return f"{value:.3g}" if value and not float(fixed) else fixed
