@@ -56,6 +56,37 @@ class Part:
         if labels.min() < 0:
             raise _bad(f"{labels.min()} is no label, which count from 0")
 
+    def require_finite(self, name: str) -> None:
+        """Fail where an image has numbers that are none.
+
+        Args:
+            name: of the images, with their file.
+
+        Raises:
+            InputError: ``not-finite``.
+        """
+        if self.images.dtype.kind != "f":
+            return
+        for row, image in enumerate(self.images):
+            if not np.isfinite(image).all():
+                raise InputError(
+                    "not-finite",
+                    f"{name}[{row}] holds values that are not finite",
+                    "leave the image out, or see what made it",
+                )
+
+    def require_classes(self, count: int) -> None:
+        """Fail where labels are of classes that a model has not.
+
+        Raises:
+            InputError: ``bad-data``.
+        """
+        if self.labels.max() >= count:
+            raise _bad(
+                f"{self.labels.max()} is no label of the model's {count} classes, which count "
+                "from 0"
+            )
+
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
@@ -113,7 +144,10 @@ def read_labelled(path: Path, session: Session, steps: Callable[[], Preprocessin
         return _read_images(path, session, steps())
     held = _read_folder(path) if path.is_dir() else _read_archive(path)
     images, labels, test_images, test_labels = (held[name] for name in NAMES)
-    return Labelled(Part(images, labels), Part(test_images, test_labels))
+    found = Labelled(Part(images, labels), Part(test_images, test_labels))
+    found.train.require_finite(f"`{path}`: train_images")
+    found.test.require_finite(f"`{path}`: test_images")
+    return found
 
 
 def _read_archive(path: Path) -> Mapping[str, Array]:

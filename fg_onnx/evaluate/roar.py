@@ -138,6 +138,8 @@ class Retraining:
         self._steps = steps
         axes = spatial_axes(scorer.layout)
         require_classes(scorer.manifest, ())
+        for part in (data.train, data.test):
+            part.require_classes(scorer.manifest.scores or 0)
         scorer.predicted(data.train.images[:1])  # fails for images that do not fit
         self._pixels = math.prod(data.train.images.shape[axis] for axis in axes)
 

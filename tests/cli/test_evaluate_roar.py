@@ -201,6 +201,10 @@ def test_what_makes_no_sense_is_refused(place, options, said):
         (lambda held: held.pop("test_labels"), "test_labels"),
         (lambda held: held.update(train_labels=held["train_labels"] - 1), "-1 is no label"),
         (lambda held: held.update(test_images=held["test_images"][:, :, :4]), "not alike"),
+        (lambda held: held["train_images"].__setitem__((7, 0, 1, 1), np.nan), "train_images[7]"),
+        (lambda held: held["test_images"].__setitem__((3, 0, 1, 1), np.inf), "test_images[3]"),
+        (lambda held: held.update(train_labels=held["train_labels"] + 1000), "4 classes"),
+        (lambda held: held.update(test_labels=held["test_labels"] + 1), "4 is no label"),
         (lambda held: held.update(train_labels=np.array([None] * 200)), "cannot be read"),
     ],
 )
