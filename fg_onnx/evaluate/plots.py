@@ -95,8 +95,12 @@ def _figure(panels: Sequence[Panel]) -> Any:
             place.remove()
         else:
             _draw_panel(place, panel, looks)
-    handles, names = places[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside right upper", frameon=False)
+    shown: dict[str, Any] = {}  # a curve may be in some panels alone
+    for place in places[: len(panels)]:
+        handles, names = place.get_legend_handles_labels()
+        for name, handle in zip(names, handles, strict=True):
+            shown.setdefault(name, handle)
+    figure.legend(shown.values(), shown.keys(), loc="outside right upper", frameon=False)
     return figure
 
 
