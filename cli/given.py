@@ -103,6 +103,12 @@ def _read(
             f"`{session.manifest.fed}` of shape {list(session.input_shape)}",
             "give one sample without the batch dimension, or several with it",
         )
+    if not len(rows):
+        raise InputError(
+            "no-images",
+            f"`{path}` holds no sample: its shape is {list(array.shape)}",
+            "leave the file out",
+        )
     for row in range(len(rows)):
         yield Sample(
             number + row, path, row if len(rows) > 1 else None, rows[row : row + 1], None, None

@@ -81,7 +81,7 @@ def flipping(
     judged = open_judged(asked, needs_steps=replace is Replacing.black)
     require_classes(judged.scorer.manifest, classes)
     contrasts = judged.contrasts(names, seed)
-    with progress("flipping", judged.count() * len(names)) as tick:
+    with progress("flipping", lambda: judged.count() * len(names)) as tick:
         panels = flip(judged.scorer, contrasts, judged.batches(), chosen, judged.steps, tick)
     _say_who_cannot_flip(panels[1], classes)
     settings = {

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from fg_onnx.errors import InputError
+from fg_onnx.errors import InputError, UnsupportedModelError
 
 from ..method import FULLGRAD, parse_method
 
@@ -77,7 +77,8 @@ class Judged:
         """The images, some at once.
 
         Raises:
-            InputError: a file that cannot be read, or does not fit the model.
+            InputError: a file that cannot be read, does not fit the model or is not finite, or no
+                image at all.
         """
         import numpy as np
 
@@ -86,7 +87,14 @@ class Judged:
         for batch in batches(read_samples(self.paths, self.scorer.session, self.steps)):
             for sample in batch:
                 row = "" if sample.row is None else f"[{sample.row}]"
-                self.names.append(f"{sample.path}{row}")
+                name = f"{sample.path}{row}"
+                if not np.isfinite(sample.array).all():
+                    raise InputError(
+                        "not-finite",
+                        f"`{name}` holds values that are not finite",
+                        "leave the image out, or see what made it",
+                    )
+                self.names.append(name)
             yield np.concatenate([sample.array for sample in batch])
 
     def count(self) -> int:
@@ -191,10 +199,14 @@ def open_scorer(asked: Asked) -> Scorer:
     """
     from fg_onnx.evaluate.scorer import Scorer
 
-    from ..opening import require_feeds
-
     scorer = Scorer(str(asked.model), input=asked.input, output=asked.output, device=asked.device)
-    require_feeds(asked.model, scorer.session, ())
+    if scorer.session.further_inputs:
+        further = ", ".join(f"`{name}`" for name in scorer.session.further_inputs)
+        raise UnsupportedModelError(
+            "more-inputs",
+            f"`{asked.model}` is to be fed more than `{scorer.manifest.fed}`: {further}",
+            "evaluate takes models of one input: export one with the others fixed",
+        )
     return scorer
 
 
@@ -221,12 +233,17 @@ def open_judged(asked: Asked, *, needs_steps: bool = False) -> Judged:
 
 
 @contextmanager
-def progress(label: str, steps: int) -> Iterator[Tick | None]:
-    """What an experiment tells how far it is, where stderr is a terminal."""
+def progress(label: str, steps: Callable[[], int]) -> Iterator[Tick | None]:
+    """What an experiment tells how far it is, where stderr is a terminal.
+
+    Args:
+        label: what is done.
+        steps: counts what there is to do, which may take time; called for a bar alone.
+    """
     if not sys.stderr.isatty():
         yield None
         return
-    with typer.progressbar(length=steps, label=label, file=sys.stderr) as bar:
+    with typer.progressbar(length=steps(), label=label, file=sys.stderr) as bar:
         yield bar.update
 
 

@@ -77,7 +77,7 @@ def perturbation(
     require_folder(out)
     judged = open_judged(asked, needs_steps=replace is Replacing.black)
     maps = judged.maps(names, seed)
-    with progress("perturbing", judged.count() * len(names)) as tick:
+    with progress("perturbing", lambda: judged.count() * len(names)) as tick:
         panel = perturb(judged.scorer, maps, judged.batches(), chosen, judged.steps, tick)
     without = np.isnan(panel.curves[0].values).all(axis=1)
     if without.any():

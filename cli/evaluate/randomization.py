@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -107,10 +108,13 @@ def randomization(
     assert layout is not None
     batches = tuple(judged.batches())
     subject = Subject(held, open_maps, judged.open_scores, names, batches, layout)
+
+    def count(mode: Mode) -> int:
+        return len(judged.names) * len(names) * count_of_changes(held, mode, layers)
+
     panels = []
     for mode in chosen:
-        each = len(judged.names) * len(names)
-        with progress(mode, each * count_of_changes(held, mode, layers)) as tick:
+        with progress(mode, partial(count, mode)) as tick:
             panels += randomize(subject, mode, seed, most=layers, tick=tick)
     settings = {
         "methods": names,

@@ -140,7 +140,7 @@ def roar(
     maps = judged.maps(names, seed)
     retraining = Retraining(scorer, maps, read, training, chosen, Kept(out / "roar.kept"), known)
     try:
-        with progress("explaining", retraining.images_left()) as tick:
+        with progress("explaining", retraining.images_left) as tick:
             retraining.explain(tick)
         left = len(retraining.cells_left())
         bar = progress(f"training {left} times", left * PARTS)

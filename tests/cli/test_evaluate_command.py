@@ -12,6 +12,11 @@ import pytest
 from commands import FASHION, FASHION_VGG, fg, fg_process, write_image, write_model
 from graphs import build, draw, noise
 
+import fg_onnx
+from fg_onnx.cli.evaluate.written import write_results
+from fg_onnx.evaluate.curves import Curve, Panel, Results
+from sample_models.tiny import all_models
+
 STEPS = FASHION / "preprocess.yaml"
 BAG, BOOT = FASHION / "bag_18.png", FASHION / "ankle-boot_0.png"
 
@@ -161,6 +166,111 @@ def test_a_broken_image_leaves_nothing(tmp_path):
     assert found.code == 2
     assert "broken.png" in found.err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("experiment", ["perturbation", "flipping", "randomization"])
+@pytest.mark.parametrize("place", ["/proc/nowhere", "file.npy", "file.npy/deeper"])
+def test_a_place_that_cannot_be_written_is_refused_before_any_image(tmp_path, experiment, place):
+    (tmp_path / "file.npy").write_bytes(b"")
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG")  # would be refused when it is read
+    classes = ["--from", "8", "--to", "3"] if experiment == "flipping" else []
+    chosen = [tmp_path / "broken.png", "-o", tmp_path / place, *classes]
+    found = fg("evaluate", experiment, FASHION_VGG, *chosen, "--preprocess", STEPS)
+    assert found.code == 2
+    assert "cannot write" in found.err
+
+
+def table_of(values, points, capsys, tmp_path):
+    curve = Curve("m", np.array(values, dtype=np.float64))
+    panel = Panel("t", "a", "q", tuple(points), (curve,))
+    names = tuple(map(str, range(len(values))))
+    write_results(Results("roar", "net.onnx", {}, names, (panel,)), tmp_path, as_json=False)
+    return capsys.readouterr().out.splitlines()[1:3]
+
+
+def test_small_numbers_are_shown(tmp_path, capsys):
+    _, line = table_of([[1e-5, 0, 0.25], [3e-5, 0, 0.5]], (1, 2, 3), capsys, tmp_path)
+    assert line == "m       2e-05 ±1e-05  0.000 ±0.000  0.375 ±0.125"
+
+
+@pytest.mark.parametrize(("count", "shown"), [(1, 1), (7, 7), (8, 8), (12, 6)])
+def test_the_table_shows_all_points_of_a_few(tmp_path, capsys, count, shown):
+    points = [float(at) for at in range(1, count + 1)]
+    head, line = table_of([points], points, capsys, tmp_path)
+    assert len(head.split()) == len(line.split()) == 1 + shown
+    assert head.split()[1::max(shown - 1, 1)][:2] == ["1", f"{count}"][:shown]
+
+
+def test_pictures_of_an_earlier_run_do_not_stay(tmp_path):
+    def result(*titles):
+        curve = Curve("m", np.ones((2, 2)))
+        panels = tuple(Panel(title, "a", "q", (1.0, 2.0), (curve,)) for title in titles)
+        return Results("randomization", "net.onnx", {}, ("a", "b"), panels)
+
+    kept = tmp_path / "perturbation.png"
+    kept.write_bytes(b"")
+    write_results(result("cascading", "biases"), tmp_path, as_json=True)
+    assert (tmp_path / "randomization-cascading.png").exists()
+    write_results(result("biases"), tmp_path, as_json=True)
+    pictures = {path.name for path in tmp_path.iterdir() if path.suffix in (".png", ".svg")}
+    assert pictures == {"perturbation.png", "randomization.png", "randomization.svg"}
+
+
+@pytest.mark.parametrize("experiment", ["perturbation", "flipping", "randomization"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_image_that_is_not_finite_is_named_and_refused(tmp_path, experiment, value):
+    model = write_model(tmp_path / "net.onnx")
+    images = noise(3, 3, 8, 8)
+    images[1, 0, 4, 4] = value
+    np.save(tmp_path / "images.npy", images)
+    classes = ["--from", "1", "--to", "3"] if experiment == "flipping" else []
+    chosen = [tmp_path / "images.npy", "-o", tmp_path / "out", "--methods", "random", *classes]
+    found = fg("evaluate", experiment, model, *chosen, "--preprocess", "none")
+    assert found.code == 2
+    assert "images.npy[1]` holds values that are not finite" in found.err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["evaluate perturbation", "evaluate randomization", "explain"])
+def test_an_array_of_no_images_is_refused(tmp_path, command):
+    model = write_model(tmp_path / "net.onnx")
+    np.save(tmp_path / "empty.npy", noise(0, 3, 8, 8))
+    chosen = [tmp_path / "empty.npy", "-o", tmp_path / "out", "--preprocess", "none"]
+    found = fg(*command.split(), model, *chosen)
+    assert found.code == 2
+    assert "empty.npy` holds no sample" in found.err
+    assert "unforeseen" not in found.err
+
+
+def test_a_model_of_several_inputs_is_refused_without_an_option_that_is_not_there(tmp_path):
+    onnx.save(all_models()["two_inputs"], tmp_path / "net.onnx")
+    np.save(tmp_path / "images.npy", noise(2, 3, 16, 16))
+    found = fg("evaluate", "perturbation", tmp_path / "net.onnx", tmp_path / "images.npy")
+    assert found.code == 2
+    assert "`extra`" in found.err
+    assert "models of one input" in found.err
+    assert "--feed" not in found.err
+
+
+def test_images_are_read_once_where_no_bar_is_shown(tmp_path, monkeypatch):
+    model = write_model(tmp_path / "net.onnx")
+    write_image(tmp_path / "one.png", size=(8, 8))
+    asked = []
+    read = fg_onnx.read_image
+    monkeypatch.setattr(fg_onnx, "read_image", lambda path: asked.append(path) or read(path))
+    chosen = ["--preprocess", "none", "--methods", "random", "-o", tmp_path / "out"]
+    found = fg("evaluate", "perturbation", model, tmp_path / "one.png", *chosen)
+    assert found.code == 0, found.err
+    assert len(asked) == 1
+
+
+def test_the_legend_names_every_curve_of_every_panel(tmp_path):
+    one, other = (Curve(name, np.ones((2, 2))) for name in ("fullgrad", "score of the model"))
+    panels = tuple(Panel("t", "a", "q", (1.0, 2.0), (curve,)) for curve in (one, one, other))
+    results = Results("randomization", "net.onnx", {}, ("a", "b"), panels)
+    write_results(results, tmp_path, as_json=True)
+    drawn = (tmp_path / "randomization.svg").read_text()
+    assert drawn.count(">fullgrad<") == drawn.count(">score of the model<") == 1
 
 
 def test_help_is_quick_to_come():
