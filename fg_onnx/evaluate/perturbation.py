@@ -147,7 +147,10 @@ def _changes(
     those = [numbers[at] for at in judged]
     instead = replacing_pixels(images, perturbation.replacement, layout, steps)
     for name, method in methods.items():
-        maps = maps_of(name, method, images, targets, layout)
+        if perturbation.order == "random":  # whatever the map
+            maps = np.zeros((len(images), pixels))
+        else:
+            maps = maps_of(name, method, images, targets, layout)
         order = pixel_order(maps, perturbation.order, perturbation.seed, those)
         left = (remove(images, instead, order, count, layout) for count in counts)
         scores = np.stack([scorer.scores(each, targets) for each in left], axis=1)
