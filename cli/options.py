@@ -62,8 +62,10 @@ MethodsOption: TypeAlias = Annotated[
     str,
     typer.Option(
         metavar="A,B,...",
-        help="The methods that are compared, of fg_onnx.methods.METHODS, each with options of its "
-        "own if need be: fullgrad,fullgrad:psi=abs,random.",
+        help="The methods that are compared, of: fullgrad, simple-fullgrad, smooth-fullgrad, "
+        "input-gradient, gradient-x-input, smooth-grad, smooth-grad-squared, integrated-gradients, "
+        "grad-cam, guided-backprop, deconvnet, rise, random. Each takes options of its own, as "
+        "fullgrad:psi=abs.",
     ),
 ]
 SeedOption: TypeAlias = Annotated[
