@@ -65,7 +65,7 @@ def flipping(
     from fg_onnx.files import require_folder
 
     from ..labels import find_label, read_labels
-    from .judged import Asked, open_judged, parse_percents, progress, split_methods
+    from .judged import Asked, circumstances, open_judged, parse_percents, progress, split_methods
     from .written import write_results
 
     names = split_methods(methods)
@@ -90,8 +90,7 @@ def flipping(
         "to": classes[1],
         "replace": replace.value,
         "seed": seed,
-        "output": judged.scorer.manifest.output,
-        "preprocessing": judged.steps.to_dict() if judged.steps else None,
+        **circumstances(judged.scorer, judged.steps),
     }
     results = Results("flipping", str(model), settings, tuple(judged.names), tuple(panels))
     write_results(results, out, as_json=json_)

@@ -191,6 +191,19 @@ class Judged:
         return fg_onnx.Session(instrumented, device=self.asked.device)
 
 
+def circumstances(scorer: Scorer, steps: Preprocessing | None) -> dict[str, Any]:
+    """What every experiment's settings say of the model, and of where it ran."""
+    from fg_onnx.runtime import onnxruntime
+
+    return {
+        "model_sha256": scorer.manifest.source_sha256,
+        "output": scorer.manifest.output,
+        "preprocessing": steps.to_dict() if steps else None,
+        "runtime": f"onnxruntime {onnxruntime().__version__}",
+        "device": scorer.session.device,
+    }
+
+
 def open_scorer(asked: Asked) -> Scorer:
     """Read the model.
 

@@ -67,7 +67,7 @@ def perturbation(
     from fg_onnx.evaluate.perturbation import PERCENTS, Perturbation, perturb
     from fg_onnx.files import require_folder
 
-    from .judged import Asked, open_judged, parse_percents, progress, split_methods
+    from .judged import Asked, circumstances, open_judged, parse_percents, progress, split_methods
     from .written import write_results
 
     names = split_methods(methods)
@@ -88,8 +88,7 @@ def perturbation(
         "order": order.value,
         "replace": replace.value,
         "seed": seed,
-        "output": judged.scorer.manifest.output,
-        "preprocessing": judged.steps.to_dict() if judged.steps else None,
+        **circumstances(judged.scorer, judged.steps),
     }
     results = Results("perturbation", str(model), settings, tuple(judged.names), (panel,))
     write_results(results, out, as_json=json_)

@@ -81,7 +81,7 @@ def randomization(
     from fg_onnx.files import require_folder
 
     from ..method import parse_method
-    from .judged import Asked, open_judged, progress, split_methods
+    from .judged import Asked, circumstances, open_judged, progress, split_methods
     from .written import write_results
 
     names = split_methods(methods)
@@ -120,8 +120,7 @@ def randomization(
         "methods": names,
         "modes": list(chosen),
         "seed": seed,
-        "output": judged.scorer.manifest.output,
-        "preprocessing": judged.steps.to_dict() if judged.steps else None,
+        **circumstances(judged.scorer, judged.steps),
         "layers": [{"name": each.name, "op": each.op} for each in held.layers],
     }
     names_read = tuple(judged.names)

@@ -121,7 +121,15 @@ def roar(
     from fg_onnx.files import require_folder
 
     from ..explain import preprocessing_for
-    from .judged import Asked, Judged, open_scorer, parse_percents, progress, split_methods
+    from .judged import (
+        Asked,
+        Judged,
+        circumstances,
+        open_scorer,
+        parse_percents,
+        progress,
+        split_methods,
+    )
     from .written import write_results
 
     names = split_methods(methods)
@@ -163,8 +171,7 @@ def roar(
         },
         "target": "predicted",
         "seed": seed,
-        "output": scorer.manifest.output,
-        "preprocessing": known.to_dict() if known else None,
+        **circumstances(scorer, known),
     }
     rows = tuple(str(each) for each in chosen.seeds)
     results = Results("roar", str(model), settings, rows, (retraining.panel(),), "seed")

@@ -82,7 +82,9 @@ def _cells(curve: Curve, shown: Sequence[int]) -> list[str]:
         if math.isnan(mean):
             cells.append("-")
         else:
-            cells.append(_number(mean) if math.isnan(error) else f"{_number(mean)} ±{_number(error)}")
+            cells.append(
+                _number(mean) if math.isnan(error) else f"{_number(mean)} ±{_number(error)}"
+            )
     return cells
 
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import sys
+from typing import get_args
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from commands import FASHION, FASHION_VGG, fg, fg_process, write_image, write_model
 from graphs import build, draw, noise
 
 import fg_onnx
 from fg_onnx.cli.evaluate.written import write_results
+from fg_onnx.cli.options import MethodsOption
 from fg_onnx.evaluate.curves import Curve, Panel, Results
+from fg_onnx.methods import METHODS
 from sample_models.tiny import all_models
 
 STEPS = FASHION / "preprocess.yaml"
@@ -43,7 +48,11 @@ def test_perturbation(tmp_path, perturbed):
     assert names == {f"perturbation{ending}" for ending in endings}
     assert json.loads((tmp_path / "out" / "perturbation.json").read_text()) == document
     assert document["images"] == [str(BAG), str(BOOT)]
-    assert document["settings"]["seed"] == 5
+    settings = document["settings"]
+    assert settings["seed"] == 5
+    assert settings["model_sha256"] == hashlib.sha256(FASHION_VGG.read_bytes()).hexdigest()
+    assert settings["runtime"] == f"onnxruntime {onnxruntime.__version__}"
+    assert settings["device"] == "cpu"
     (panel,) = document["panels"]
     assert panel["points"] == [0, 20, 80]
     assert [curve["method"] for curve in panel["curves"]] == methods
@@ -198,7 +207,7 @@ def test_the_table_shows_all_points_of_a_few(tmp_path, capsys, count, shown):
     points = [float(at) for at in range(1, count + 1)]
     head, line = table_of([points], points, capsys, tmp_path)
     assert len(head.split()) == len(line.split()) == 1 + shown
-    assert head.split()[1::max(shown - 1, 1)][:2] == ["1", f"{count}"][:shown]
+    assert head.split()[1 :: max(shown - 1, 1)][:2] == ["1", f"{count}"][:shown]
 
 
 def test_pictures_of_an_earlier_run_do_not_stay(tmp_path):
@@ -271,6 +280,12 @@ def test_the_legend_names_every_curve_of_every_panel(tmp_path):
     write_results(results, tmp_path, as_json=True)
     drawn = (tmp_path / "randomization.svg").read_text()
     assert drawn.count(">fullgrad<") == drawn.count(">score of the model<") == 1
+
+
+def test_help_lists_every_method():
+    text = get_args(MethodsOption)[1].help
+    listed = text.partition("of: ")[2].partition(". ")[0].split(", ")
+    assert listed == list(METHODS)
 
 
 def test_help_is_quick_to_come():
