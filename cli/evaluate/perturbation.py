@@ -79,9 +79,9 @@ def perturbation(
     maps = judged.maps(names, seed)
     with progress("perturbing", lambda: judged.count() * len(names)) as tick:
         panel = perturb(judged.scorer, maps, judged.batches(), chosen, judged.steps, tick)
-    without = np.isnan(panel.curves[0].values).all(axis=1)
-    if without.any():
-        named = ", ".join(name for name, lacks in zip(judged.names, without, strict=True) if lacks)
+    without = np.flatnonzero(np.isnan(panel.curves[0].values).all(axis=1))
+    if len(without):
+        named = ", ".join(judged.names[at] for at in without)
         note(f"left out, as no change is a fraction of a score of 0 or NaN: {printable(named)}")
     settings = {
         "methods": names,

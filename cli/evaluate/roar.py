@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from contextlib import redirect_stdout
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -151,9 +153,10 @@ def roar(
         with progress("explaining", retraining.images_left) as tick:
             retraining.explain(tick)
         left = len(retraining.cells_left())
-        bar = progress(f"training {left} times", left * PARTS)
-        with bar as tick, redirect_stdout(sys.stderr):  # a trainer may print
-            retraining.train(tick)
+        with progress(f"training {left} times", lambda: left * PARTS) as tick:
+            told = tick or _Lines(len(retraining.cells()), left).tick
+            with redirect_stdout(sys.stderr):  # a trainer may print
+                retraining.train(told)
     except KeyboardInterrupt:
         _say_how_far(retraining)
         raise
@@ -202,6 +205,34 @@ def _trainer(name: str, options: dict[str, int | None], layout: LayoutName | Non
     if here not in sys.path:
         sys.path.insert(0, here)  # where a module of one's own lies
     return load_trainer(name)
+
+
+class _Lines:
+    """A line for every training that is done, where no bar is shown.
+
+    Args:
+        trainings: how many there are in all.
+        left: how many of them are to be done.
+    """
+
+    def __init__(self, trainings: int, left: int) -> None:
+        self._trainings = trainings
+        self._left = left
+        self._parts = 0
+        self._start = time.monotonic()
+
+    def tick(self, parts: int) -> None:
+        """So many hundredths more are done."""
+        from fg_onnx.evaluate.roar import PARTS
+
+        before, self._parts = self._parts // PARTS, self._parts + parts
+        done = self._parts // PARTS
+        if done == before:
+            return
+        seconds = (time.monotonic() - self._start) / done * (self._left - done)
+        done += self._trainings - self._left
+        whole = counted(self._trainings, "training")
+        note(f"{done} of {whole} done, about {timedelta(seconds=round(seconds))} left")
 
 
 def _say_how_far(retraining: Retraining) -> None:

@@ -144,7 +144,7 @@ def _changes(
         yield from changes.items()
         return
     images, targets, whole = images[judged], targets[judged], whole[judged, None]
-    those = [numbers[at] for at in judged]
+    those = [numbers[at] for at in judged.tolist()]
     instead = replacing_pixels(images, perturbation.replacement, layout, steps)
     for name, method in methods.items():
         if perturbation.order == "random":  # whatever the map

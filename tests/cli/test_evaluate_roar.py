@@ -74,7 +74,12 @@ def test_roar(place):
     found = fg(*command("--json", "-o", "out"))
     assert found.code == 0, found.err
     document = json.loads(found.out)
-    assert found.err.splitlines() == ["training"] * 10
+    own, told = found.err.splitlines()[::2], found.err.splitlines()[1::2]
+    assert own == ["training"] * 10
+    assert [line.split(" done")[0] for line in told] == [
+        f"{done} of 10 trainings" for done in range(1, 11)
+    ]
+    assert told[-1].endswith("about 0:00:00 left")
     assert document["rows"] == "seed"
     assert document["seeds"] == ["0", "1"]
     assert document["settings"]["trainer"]["name"] == "roar_trainer:train"
@@ -112,6 +117,7 @@ def test_a_run_that_is_killed_goes_on(place, at, by, code):
     assert len(trainings(place)) == at
     again = fg(*command("-o", "out"))
     assert again.code == 0, again.err
+    assert f"{at} of 10 trainings done" in again.err  # counts what was done before
     assert len(trainings(place)) == 10 + 1  # the one that was cut short, twice
     assert again.out == whole.out.replace("whole", "out")
     one, other = (everything_in(place / name) for name in ("whole", "out"))
