@@ -66,6 +66,7 @@ def flipping(
 
     from ..labels import find_label, read_labels
     from .judged import Asked, circumstances, open_judged, parse_percents, progress, split_methods
+    from .notes import tell
     from .written import write_results
 
     names = split_methods(methods)
@@ -91,6 +92,7 @@ def flipping(
         "replace": replace.value,
         "seed": seed,
         **circumstances(judged.scorer, judged.steps),
+        "notes": tell(judged.notes),
     }
     results = Results("flipping", str(model), settings, tuple(judged.names), tuple(panels))
     write_results(results, out, as_json=json_)

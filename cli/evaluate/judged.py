@@ -17,6 +17,7 @@ import typer
 from fg_onnx.errors import InputError, UnsupportedModelError
 
 from ..method import FULLGRAD, parse_method
+from .notes import Notes, listening
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from fg_onnx import Instrumented, Preprocessing, Session
     from fg_onnx.evaluate.flipping import Contrast
     from fg_onnx.evaluate.maps import Maps, Tick
+    from fg_onnx.evaluate.randomization import FedMaps
     from fg_onnx.evaluate.scorer import Scorer
     from fg_onnx.methods import Explainer
 
@@ -65,6 +67,7 @@ class Judged:
         paths: of the images.
         steps: how they are prepared, None where all are arrays and nothing was said.
         names: of the images that were read, in order.
+        notes: what methods have said of their maps.
     """
 
     asked: Asked
@@ -72,6 +75,7 @@ class Judged:
     paths: Sequence[Path]
     steps: Preprocessing | None
     names: list[str] = field(default_factory=list)
+    notes: dict[str, Notes] = field(default_factory=dict)
 
     def batches(self) -> Iterator[Array]:
         """The images, some at once.
@@ -139,6 +143,18 @@ class Judged:
         )
         return instrumented, fg_onnx.Session(instrumented, device=self.asked.device)
 
+    def listened(self, text: str, seed: int, model: Any = None) -> FedMaps:
+        """A method by its text, what it says of its maps gathered in the notes.
+
+        Raises:
+            InputError: as `explainer`.
+            UnsupportedModelError: as `explainer`.
+        """
+        return self._listening(text, self.explainer(*parse_method(text, seed), model=model))
+
+    def _listening(self, text: str, explainer: Explainer) -> FedMaps:
+        return listening(explainer, self.notes.setdefault(text, Notes()))
+
     def maps(self, texts: Sequence[str], seed: int) -> dict[str, Maps]:
         """The methods that were asked for, as experiments take them.
 
@@ -146,7 +162,7 @@ class Judged:
             InputError: as `explainer`.
             UnsupportedModelError: as `explainer`.
         """
-        return {text: self.explainer(*parse_method(text, seed)).explain for text in texts}
+        return {text: self.listened(text, seed) for text in texts}
 
     def contrasts(self, texts: Sequence[str], seed: int) -> dict[str, Contrast]:
         """The same as maps of one class against another, with their sign where they have one.
@@ -168,11 +184,11 @@ class Judged:
                 found[text] = seeded(self._open_seeded(options))
                 continue
             if name == RANDOM:
-                found[text] = alone(self.explainer(name, options).explain)
+                found[text] = alone(self._listening(text, self.explainer(name, options)))
                 continue
             if name in METHODS and "signed" in METHODS[name].options():
                 options.setdefault("signed", True)
-            found[text] = difference(self.explainer(name, options).explain)
+            found[text] = difference(self._listening(text, self.explainer(name, options)))
         return found
 
     def _open_seeded(self, options: dict[str, Any]) -> Session:

@@ -68,6 +68,7 @@ def perturbation(
     from fg_onnx.files import require_folder
 
     from .judged import Asked, circumstances, open_judged, parse_percents, progress, split_methods
+    from .notes import tell
     from .written import write_results
 
     names = split_methods(methods)
@@ -89,6 +90,7 @@ def perturbation(
         "replace": replace.value,
         "seed": seed,
         **circumstances(judged.scorer, judged.steps),
+        "notes": tell(judged.notes),
     }
     results = Results("perturbation", str(model), settings, tuple(judged.names), (panel,))
     write_results(results, out, as_json=json_)

@@ -82,6 +82,7 @@ def randomization(
 
     from ..method import parse_method
     from .judged import Asked, circumstances, open_judged, progress, split_methods
+    from .notes import tell
     from .written import write_results
 
     names = split_methods(methods)
@@ -91,7 +92,7 @@ def randomization(
     held = parameters(str(model))
 
     def open_maps(method: str, proto: Any) -> FedMaps:
-        return judged.explainer(*parse_method(method, seed), model=proto).explain
+        return judged.listened(method, seed, proto)
 
     for name in names:
         open_maps(name, held.proto)  # before any image is read
@@ -121,6 +122,7 @@ def randomization(
         "modes": list(chosen),
         "seed": seed,
         **circumstances(judged.scorer, judged.steps),
+        "notes": tell(judged.notes),
         "layers": [{"name": each.name, "op": each.op} for each in held.layers],
     }
     names_read = tuple(judged.names)

@@ -132,6 +132,7 @@ def roar(
         progress,
         split_methods,
     )
+    from .notes import tell
     from .written import write_results
 
     names = split_methods(methods)
@@ -149,9 +150,13 @@ def roar(
     judged = Judged(asked, scorer, (), known)
     maps = judged.maps(names, seed)
     retraining = Retraining(scorer, maps, read, training, chosen, Kept(out / "roar.kept"), known)
+    for each in maps.values():  # what methods say in words, they say of any image
+        each(read.train.images[:1], scorer.predicted(read.train.images[:1]))
+    said = {method: notes.lines for method, notes in judged.notes.items() if notes.lines}
     try:
         with progress("explaining", retraining.images_left) as tick:
             retraining.explain(tick)
+        tell(judged.notes)
         left = len(retraining.cells_left())
         with progress(f"training {left} times", lambda: left * PARTS) as tick:
             told = tick or _Lines(len(retraining.cells()), left).tick
@@ -175,6 +180,7 @@ def roar(
         "target": "predicted",
         "seed": seed,
         **circumstances(scorer, known),
+        "notes": said,
     }
     rows = tuple(str(each) for each in chosen.seeds)
     results = Results("roar", str(model), settings, rows, (retraining.panel(),), "seed")

@@ -226,6 +226,30 @@ def test_pictures_of_an_earlier_run_do_not_stay(tmp_path):
 
 
 @pytest.mark.parametrize("experiment", ["perturbation", "flipping", "randomization"])
+def test_what_methods_say_of_their_numbers_is_told_once(tmp_path, experiment):
+    model = write_model(tmp_path / "net.onnx")
+    np.save(tmp_path / "images.npy", noise(10, 3, 8, 8))  # two batches
+    integrated = "integrated-gradients:most_steps=16:tolerance=1e-9"
+    options = {
+        "perturbation": ["--replace", "mean"],
+        "flipping": ["--from", "1", "--to", "3", "--replace", "mean"],
+        "randomization": ["--modes", "independent"],
+    }
+    chosen = ["-o", tmp_path / "out", "--methods", f"{integrated},grad-cam,random", "--json"]
+    command = ["evaluate", experiment, model, tmp_path / "images.npy"]
+    found = fg(*command, *chosen, *options[experiment])
+    assert found.code == 0, found.err
+    notes = json.loads(found.out)["settings"]["notes"]
+    assert set(notes) == {integrated, "grad-cam"}
+    black, intervals, missing = notes[integrated]
+    assert "black is taken to be 0" in black
+    assert intervals == "intervals: 16 to 16"
+    assert "maps miss more than the tolerance" in missing
+    for method, lines in notes.items():
+        assert all(found.err.count(f"{method}: {line}") == 1 for line in lines)
+
+
+@pytest.mark.parametrize("experiment", ["perturbation", "flipping", "randomization"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_an_image_that_is_not_finite_is_named_and_refused(tmp_path, experiment, value):
     model = write_model(tmp_path / "net.onnx")

@@ -135,6 +135,16 @@ def test_the_seed_decides_and_what_is_done_stays_done(place):
     assert len(trainings(place)) == 10 + 9
 
 
+def test_what_methods_say_is_in_the_document_of_a_run_that_goes_on_too(place):
+    options = ["--methods", "integrated-gradients:steps=1", "--seeds", 1, "--json", "-o", "out"]
+    one, again = (fg(*command(*options)) for _ in range(2))
+    assert one.code == 0, one.err
+    assert one.out == again.out
+    (said,) = json.loads(one.out)["settings"]["notes"].values()
+    assert said == ["the preprocessing is not known: black is taken to be 0 in the input"]
+    assert one.err.count(said[0]) == again.err.count(said[0]) == 1
+
+
 def test_a_changed_trainer_trains_again(place):
     fg(*command("-o", "out"))
     (place / "roar_trainer.py").write_text(TRAINER.replace("* 9 // 10", "* 4 // 5"))
