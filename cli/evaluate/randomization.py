@@ -80,7 +80,6 @@ def randomization(
     )
     from fg_onnx.files import require_folder
 
-    from ..method import parse_method
     from .judged import Asked, circumstances, open_judged, progress, split_methods
     from .notes import tell
     from .written import write_results
