@@ -27,15 +27,10 @@ class Notes:
         self.lines: list[str] = []
         self._ranges: dict[str, tuple[int, int]] = {}
         self._maps = 0
-        self._incomplete = 0
+        self._of_images: list[str] = []
 
-    def add(self, found: MethodMaps, tolerance: float | None) -> None:
-        """What it says of a batch.
-
-        Args:
-            found: the maps.
-            tolerance: what may be missing of their sum, as a share; None if that is not asked.
-        """
+    def add(self, found: MethodMaps) -> None:
+        """What it says of a batch."""
         for line in found.notes:
             counts = _COUNTS.fullmatch(line)
             if counts:
@@ -43,26 +38,25 @@ class Notes:
                 self._ranges[counts[1]] = min(numbers), max(numbers)
             elif line not in self.lines:
                 self.lines.append(line)
-        if tolerance is not None and found.residual is not None:
-            self._maps += len(found.maps)
-            self._incomplete += int((found.residual > tolerance).sum())
+        self._maps += len(found.maps)
+        self._of_images += found.image_notes.values()
 
     @property
     def counts(self) -> list[str]:
         """What differs from image to image."""
         told = [f"{name}: {least} to {most}" for name, (least, most) in self._ranges.items()]
-        if self._incomplete:
-            told.append(f"{self._incomplete} of {self._maps} maps miss more than the tolerance")
+        if self._of_images:
+            count = len(self._of_images)
+            told.append(f"{count} of {self._maps} maps, one of them: {self._of_images[0]}")
         return told
 
 
 def listening(explainer: Explainer, notes: Notes) -> FedMaps:
     """A method's maps, and what it says of them into the notes."""
-    tolerance = getattr(explainer.method, "tolerance", None)
 
     def maps(images: Array, targets: Array, *, feeds: Feeds | None = None) -> Array:
         found = explainer.attribute(images, targets, feeds=feeds)
-        notes.add(found, tolerance)
+        notes.add(found)
         return found.maps
 
     return maps
