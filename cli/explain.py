@@ -45,8 +45,9 @@ from .progress import Bar
 if TYPE_CHECKING:
     from fg_onnx import Attribution, DeviceArray, Manifest, Preprocessing, Session
     from fg_onnx.attribution import Array
+    from fg_onnx.samples import Sample
 
-    from .given import Feeds, Sample
+    from .given import Feeds
     from .method import MethodTask
     from .regions import Region
     from .results import Explanation, Folder
@@ -137,7 +138,9 @@ def explain(
     contributions of any image do not add up to its score, which is known of fullgrad alone; of the
     other methods if a score or map is not finite.
     """
-    from .given import Feeds, find_samples, is_array, parse_feeds, read_samples
+    from fg_onnx.samples import is_array
+
+    from .given import Feeds, find_samples, parse_feeds, read_samples
     from .method import (
         MethodTask,
         choose_method,

@@ -1,56 +1,33 @@
 """What ``fg-onnx explain`` is given to explain: photographs, arrays, and further inputs."""
 
-# OpenCV is slow to import, and --help is not to wait for it
-# ruff: noqa: PLC0415
-
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import numpy.typing as npt
 
 import fg_onnx
 from fg_onnx.errors import InputError
+from fg_onnx.pictures.images import IMAGE_SUFFIXES, find_images
+from fg_onnx.samples import (
+    ARRAY_SUFFIX,
+    Sample,
+    is_array,
+    read_array,
+    read_photograph,
+    read_rows,
+    row_sample,
+)
 
 if TYPE_CHECKING:
     from fg_onnx import Preprocessing, Session
-    from fg_onnx.pictures.images import Image
 
-ARRAY_SUFFIX = ".npy"
 _BATCH = 8  # images at once: enough to keep two cores busy, little enough for any memory
 
 Array = npt.NDArray[Any]
-
-
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """One thing to explain.
-
-    Attributes:
-        number: among all, from 0.
-        path: of its file.
-        row: in an array of several, None where the file holds one.
-        array: what the model is fed, with a batch dimension of 1.
-        view: the pixels behind it, None for an array.
-        size: height and width of the photograph, None for an array.
-    """
-
-    number: int
-    path: Path
-    row: int | None
-    array: Array
-    view: Image | None
-    size: tuple[int, int] | None
-
-
-def is_array(path: Path) -> bool:
-    """Whether a file holds an array, and no image."""
-    return path.suffix.lower() == ARRAY_SUFFIX
 
 
 def find_samples(patterns: Sequence[str], session: Session) -> list[Path]:
@@ -59,8 +36,6 @@ def find_samples(patterns: Sequence[str], session: Session) -> list[Path]:
     Raises:
         InputError: ``no-such-image``.
     """
-    from fg_onnx.pictures.images import IMAGE_SUFFIXES, find_images
-
     takes_images = len(session.input_shape) == 4
     return find_images(patterns, IMAGE_SUFFIXES if takes_images else (ARRAY_SUFFIX,))
 
@@ -85,53 +60,11 @@ def _read(
 ) -> Iterator[Sample]:
     if not is_array(path):
         assert steps is not None
-        image = fg_onnx.read_image(path)
-        prepared = fg_onnx.prepare(image, steps, session.input_shape, session.manifest.layout)
-        size = (image.shape[0], image.shape[1])
-        yield Sample(number, path, None, prepared.array, prepared.view, size)
+        yield read_photograph(path, number, session, steps)
         return
-    array = read_array(path)
-    rank = len(session.input_shape)
-    rows = array if array.ndim == rank else array[None]
-    if rows.ndim != rank or not all(
-        not isinstance(dim, int) or dim == size
-        for dim, size in zip(session.input_shape[1:], rows.shape[1:], strict=True)
-    ):
-        raise InputError(
-            "wrong-shape",
-            f"`{path}` holds an array of shape {list(array.shape)}, and the model takes "
-            f"`{session.manifest.fed}` of shape {list(session.input_shape)}",
-            "give one sample without the batch dimension, or several with it",
-        )
-    if not len(rows):
-        raise InputError(
-            "no-images",
-            f"`{path}` holds no sample: its shape is {list(array.shape)}",
-            "leave the file out",
-        )
+    rows = read_rows(path, session)
     for row in range(len(rows)):
-        yield Sample(
-            number + row, path, row if len(rows) > 1 else None, rows[row : row + 1], None, None
-        )
-
-
-def read_array(path: Path) -> Array:
-    """The array of numbers in a .npy file, not loaded before it is used.
-
-    Raises:
-        InputError: ``not-an-array``.
-    """
-    try:
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(
-            "not-an-array", f"`{path}` cannot be read as an array", "give a .npy file of numbers"
-        ) from error
-    if not isinstance(found, np.ndarray) or found.dtype.kind not in "fiub":
-        raise InputError(
-            "not-an-array", f"`{path}` holds no array of numbers", "give a .npy file of numbers"
-        )
-    return found
+        yield row_sample(path, number + row, rows, row)
 
 
 def batches(samples: Iterator[Sample]) -> Iterator[list[Sample]]:

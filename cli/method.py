@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from fg_onnx import Attribution, Manifest, Preprocessing, Session
     from fg_onnx.attribution import Array
     from fg_onnx.methods import Method, MethodMaps
+    from fg_onnx.samples import Sample
 
-    from .given import Feeds, Sample
+    from .given import Feeds
     from .targets import Indices, Target
 
 FULLGRAD = "fullgrad"

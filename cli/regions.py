@@ -16,8 +16,7 @@ import numpy.typing as npt
 import fg_onnx
 from fg_onnx import regions
 from fg_onnx.errors import InputError
-
-from .given import Sample, is_array, read_array
+from fg_onnx.samples import Sample, is_array, read_array
 
 if TYPE_CHECKING:
     from fg_onnx import Manifest, Preprocessing, Session

@@ -17,9 +17,9 @@ from fg_onnx import Attribution, Session
 from fg_onnx.files import replacing
 from fg_onnx.pictures import render
 from fg_onnx.pictures.images import Image
+from fg_onnx.samples import Sample
 
 from .console import to_json
-from .given import Sample
 
 SCHEMA_VERSION = 1
 DOCUMENT = "explanations.json"

@@ -68,9 +68,10 @@ def verify(
         raise InputError(
             "nothing-to-verify", "there is nothing to verify", "give --engines (see --help)"
         )
+    from fg_onnx.samples import read_array
     from fg_onnx.verification.engines import compare_engines
 
-    from .given import parse_feeds, read_array
+    from .given import parse_feeds
 
     found = compare_engines(
         str(model),

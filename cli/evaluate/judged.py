@@ -249,8 +249,10 @@ def open_judged(asked: Asked, *, needs_steps: bool = False) -> Judged:
     Raises:
         FgOnnxError: the model, the images or the preprocessing cannot be had.
     """
+    from fg_onnx.samples import is_array
+
     from ..explain import preprocessing_for
-    from ..given import find_samples, is_array
+    from ..given import find_samples
 
     scorer = open_scorer(asked)
     paths = find_samples(asked.patterns, scorer.session)
