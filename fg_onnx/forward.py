@@ -19,7 +19,7 @@ def forward_part(proto: onnx.ModelProto, output: str) -> onnx.ModelProto:
     for node in reversed(proto.graph.node):
         if any(name in needed for name in node.output):
             kept.append(node)
-            needed.update(_read_by(node))
+            needed.update(read_by(node))
     graph = onnx.GraphProto(name=proto.graph.name, node=reversed(kept))
     graph.input.extend(value for value in proto.graph.input if value.name in needed)
     graph.output.extend(value for value in proto.graph.output if value.name == output)
@@ -30,11 +30,11 @@ def forward_part(proto: onnx.ModelProto, output: str) -> onnx.ModelProto:
     return model_of(graph, proto)
 
 
-def _read_by(node: onnx.NodeProto) -> Iterator[str]:
+def read_by(node: onnx.NodeProto) -> Iterator[str]:
     """The tensors that a node reads, in its branches and bodies too."""
     yield from node.input
     for attribute in node.attribute:
         for graph in (attribute.g, *attribute.graphs):
             yield from (value.name for value in graph.output)
             for inner in graph.node:
-                yield from _read_by(inner)
+                yield from read_by(inner)

@@ -130,6 +130,11 @@ class Session:
         """The shapes of the inputs that are to be fed beside the explained one, by name."""
         return self._inputs.further
 
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Of all outputs of the model, its own first."""
+        return tuple(self._outputs)
+
     def is_per_image(self, name: str) -> bool:
         """Whether the first dimension of an input is the batch."""
         return self._inputs.is_per_image(name)

@@ -45,6 +45,13 @@ class Scorer:
         instrumented = instrument(source, input=input, output=output, emit=(), freeze_biases=True)
         self.session = Session(instrumented, device=device)
 
+    @classmethod
+    def over(cls, session: Session) -> Scorer:
+        """The scores of a model that is open already, whatever else it computes meanwhile."""
+        found = cls.__new__(cls)
+        found.session = session
+        return found
+
     @property
     def manifest(self) -> Manifest:
         """What is explained of the model."""

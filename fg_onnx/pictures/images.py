@@ -332,15 +332,63 @@ def _target_size(
     return size
 
 
-def _fit(image: Image, target: tuple[int, int] | None, preprocessing: Preprocessing) -> Image:
-    """The part of the photograph that is fed, resized."""
-    size = image.shape[0], image.shape[1]
+@dataclass(frozen=True)
+class Placement:
+    """Where a photograph comes to lie.
+
+    Attributes:
+        resized: height and width of the whole photograph after resizing.
+        top: rows of it that are cut off above what is fed.
+        left: columns of it that are cut off on the left.
+        target: height and width of what is fed.
+    """
+
+    resized: tuple[int, int]
+    top: int
+    left: int
+    target: tuple[int, int]
+
+
+def placement(
+    size: tuple[int, int],
+    preprocessing: Preprocessing,
+    input_shape: Shape,
+    layout: LayoutName | None = None,
+) -> Placement:
+    """Where `prepare` takes the pixels of a photograph of that height and width.
+
+    Args:
+        size: of the photograph.
+        preprocessing: as in `prepare`.
+        input_shape: as in `prepare`.
+        layout: as in `prepare`.
+
+    Raises:
+        InputError: as `prepare`.
+    """
+    _, _, wanted = _wanted(preprocessing, input_shape, layout)
+    return _placed(size, _target_size(size, preprocessing.size, wanted), preprocessing)
+
+
+def _placed(
+    size: tuple[int, int], target: tuple[int, int] | None, preprocessing: Preprocessing
+) -> Placement:
     if preprocessing.fit == "stretch":
         resized = target or size
     else:
         resized = _size_before_crop(size, target, preprocessing.resize)
     target = target or resized
-    whole = target if preprocessing.interpolation in _KERNELS else resized
+    # torchvision's CenterCrop, down to Python's rounding of halves to even
+    top, left = round((resized[0] - target[0]) / 2), round((resized[1] - target[1]) / 2)
+    return Placement(resized, top, left, target)
+
+
+def _fit(image: Image, target: tuple[int, int] | None, preprocessing: Preprocessing) -> Image:
+    """The part of the photograph that is fed, resized."""
+    size = image.shape[0], image.shape[1]
+    placed = _placed(size, target, preprocessing)
+    resized, (height, width) = placed.resized, placed.target
+    whole = placed.target if preprocessing.interpolation in _KERNELS else resized
     if math.prod(whole) > MOST_FED:
         raise InputError(
             "too-large",
@@ -348,9 +396,7 @@ def _fit(image: Image, target: tuple[int, int] | None, preprocessing: Preprocess
             f"{whole[0]} x {whole[1]}",
             "crop it, or set a smaller `size` or `resize`",
         )
-    # torchvision's CenterCrop, down to Python's rounding of halves to even
-    top, left = round((resized[0] - target[0]) / 2), round((resized[1] - target[1]) / 2)
-    window = slice(top, top + target[0]), slice(left, left + target[1])
+    window = slice(placed.top, placed.top + height), slice(placed.left, placed.left + width)
     return _resize(image, resized, window, preprocessing.interpolation)
 
 

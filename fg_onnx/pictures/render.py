@@ -162,7 +162,7 @@ def layer_grid(
         InputError: ``not-a-map``, as in `heat_map`.
     """
     size = view.shape[:2]
-    chosen = [layer_maps[i] for i in _evenly_spaced(len(layer_maps), most)]
+    chosen = [layer_maps[i] for i in evenly_spaced(len(layer_maps), most)]
     tiles = [("image", view)]
     tiles += [(name, heat_map(_resize_map(map_, size, signed), signed)) for name, map_ in chosen]
     tiles += [("FullGrad", overlay(view, saliency, signed=signed))]
@@ -173,7 +173,8 @@ def layer_grid(
     return _framed(_joined(rows, axis=0))
 
 
-def _evenly_spaced(count: int, most: int) -> list[int]:
+def evenly_spaced(count: int, most: int) -> list[int]:
+    """At most so many of the numbers below ``count``, the first and the last included."""
     if count <= most:
         return list(range(count))
     return [int(i) for i in np.linspace(0, count - 1, most).round()]

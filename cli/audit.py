@@ -1,0 +1,170 @@
+"""``fg-onnx audit``: a model and a data set in; a verdict, findings and an exit code out."""
+
+# onnx and OpenCV are slow to import, and --help is not to wait for them
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .console import CHECK_FAILED, counted, note, say, say_json, strong, to_json
+from .options import (
+    DeviceOption,
+    ImagesArgument,
+    InputOption,
+    JsonOption,
+    ModelArgument,
+    OutputOption,
+    PreprocessOption,
+    PsiOption,
+    SeedOption,
+)
+
+if TYPE_CHECKING:
+    from fg_onnx.audit.document import Document
+    from fg_onnx.audit.running import Timing
+
+
+def audit(
+    model: ModelArgument,
+    images: ImagesArgument,
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="DIR", help="Where the results are written.")
+    ] = Path("audit"),
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CSV",
+            show_default=False,
+            help="The true classes: image,label a line, a label being a class's number or name.",
+        ),
+    ] = None,
+    boxes: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE|DIR",
+            show_default=False,
+            help="What maps should lie in: a CSV of image,x0,y0,x1,y1 in pixels of the photograph, "
+            "a JSON object of image: [[x0, y0, x1, y1], ...], or a folder of masks.",
+        ),
+    ] = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            show_default=False,
+            help="A YAML file of what passes; see docs/audit.md. Default: its defaults.",
+        ),
+    ] = None,
+    classes: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            show_default=False,
+            help="Class names, one a line, the first for index 0. Default: the model's own.",
+        ),
+    ] = None,
+    sample: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Images that are perturbed, and looked at with random parameters; 0: none.",
+        ),
+    ] = 16,
+    shown: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Images that have pictures, at most.")
+    ] = 64,
+    batch: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Images that are run at once.")
+    ] = 8,
+    seed: SeedOption = 0,
+    psi: PsiOption = None,
+    preprocess: PreprocessOption = None,
+    input_: InputOption = None,
+    output: OutputOption = None,
+    device: DeviceOption = "auto",
+    tf32: Annotated[
+        bool,
+        typer.Option(
+            "--tf32",
+            help="Let CUDA round the factors of float32 products to TF32: faster, less exact.",
+        ),
+    ] = False,
+    json_: JsonOption = False,
+) -> None:
+    """Measure what drives MODEL's predictions on every IMAGE, and hold it to a policy.
+
+    MODEL is an instrumented model, or a plain one, which is instrumented in memory. An audit that
+    was stopped goes on where it was when the same command is given again. Exit code 1 if a finding
+    fails.
+    """
+    from fg_onnx.audit import auditing
+    from fg_onnx.audit.model import open_audited
+    from fg_onnx.audit.policy import Policy, read_policy
+    from fg_onnx.audit.records import require_parquet
+    from fg_onnx.files import replacing
+    from fg_onnx.samples import is_array
+
+    from .evaluate.judged import progress
+    from .explain import preprocessing_for
+    from .given import find_samples
+    from .labels import read_labels, require_count
+
+    require_parquet()
+    options = auditing.Options(
+        policy=Policy() if policy is None else read_policy(policy),
+        labels=labels,
+        boxes=boxes,
+        names=None if classes is None else read_labels(classes),
+        seed=seed,
+        sample=sample,
+        shown=shown,
+        batch=batch,
+    )
+    opened = open_audited(model, input=input_, output=output, psi=psi, device=device, tf32=tf32)
+    manifest = opened.session.manifest
+    if options.names is not None and classes is not None:
+        require_count(options.names, manifest, classes)
+    paths = find_samples(images, opened.session)
+    needs_steps = preprocess is not None or not all(map(is_array, paths))
+    steps = preprocessing_for(model, manifest, preprocess) if needs_steps else None
+    prepared = auditing.prepare(opened, paths, steps, out, options)
+    document, timing = auditing.audit(prepared, progress)
+    # the reports for people are written here, before the document whose presence says that all is
+    found = document.to_dict()
+    path = out / auditing.DOCUMENT
+    with replacing(path) as temporary:
+        temporary.write_text(to_json(found) + "\n", encoding="utf-8")
+    if json_:
+        say_json(found)
+    else:
+        _print(document, timing, path)
+    if document.verdict == "fail":
+        raise typer.Exit(CHECK_FAILED)
+
+
+def _print(document: Document, timing: Timing, path: Path) -> None:
+    from fg_onnx.errors import printable
+
+    for finding in document.findings:
+        say(f"{strong(finding.severity)}: {printable(finding.title)}")
+        say(f"  {printable(finding.text)}")
+        if finding.images:
+            first = ", ".join(map(printable, finding.images[:3]))
+            more = len(finding.images) - 3
+            say(f"  {first}{f' and {more} more' if more > 0 else ''}")
+    say(
+        f"{strong(document.verdict)}: {counted(document.images, 'image')}, "
+        f"{document.broken} broken, {counted(len(document.findings), 'finding')}; "
+        f"{printable(str(path))}"
+    )
+    if timing.images:
+        share = timing.busy / timing.whole
+        note(
+            f"{counted(timing.images, 'image')} measured in {timing.whole:.1f} s on "
+            f"{document.settings.device}, the runtime busy {share:.0%} of it"
+        )

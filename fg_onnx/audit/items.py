@@ -1,0 +1,91 @@
+"""The images of an audit: listed once, and read one by one, whatever is wrong with them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fg_onnx.errors import InputError
+from fg_onnx.pictures.images import prepare
+from fg_onnx.pictures.preprocess import Preprocessing
+from fg_onnx.samples import Sample, is_array, read_photograph, read_rows, row_sample
+from fg_onnx.session import Session
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image.
+
+    Attributes:
+        path: of its file.
+        row: in an array of several, else None.
+    """
+
+    path: Path
+    row: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The path, with ``[row]`` of an array of several; bytes that are no text are escaped."""
+        text = os.fsencode(self.path).decode("utf-8", "backslashreplace")
+        return text if self.row is None else f"{text}[{self.row}]"
+
+    @property
+    def state(self) -> list[Any]:
+        """What changes when the file does."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            return [self.name, None, None]
+        return [self.name, found.st_size, found.st_mtime_ns]
+
+
+@dataclass(frozen=True)
+class Broken:
+    """An image that could not be read, or that the model does not run on."""
+
+    number: int
+    reason: str
+
+
+def list_items(paths: Sequence[Path], session: Session) -> list[Item]:
+    """Every image, and every row of every array; a broken array is one item."""
+    found: list[Item] = []
+    for path in paths:
+        try:
+            count = len(read_rows(path, session)) if is_array(path) else 1
+        except InputError:
+            count = 1
+        found += [Item(path, row if count > 1 else None) for row in range(count)]
+    return found
+
+
+def read_item(
+    item: Item, number: int, session: Session, steps: Preprocessing | None
+) -> Sample | Broken:
+    """What the model is fed for it, in memory."""
+    try:
+        if is_array(item.path):
+            rows = read_rows(item.path, session)
+            found = row_sample(item.path, number, rows, item.row or 0)
+            loaded = np.array(found.array)
+            return Sample(number, item.path, item.row, loaded, None, None)
+        assert steps is not None
+        return read_photograph(item.path, number, session, steps)
+    except (InputError, MemoryError, IndexError) as error:
+        return Broken(number, str(getattr(error, "message", "")) or type(error).__name__)
+
+
+def require_fit(session: Session, steps: Preprocessing) -> None:
+    """Fail where no photograph at all could be fed.
+
+    Raises:
+        InputError: as `fg_onnx.prepare`.
+    """
+    blank = np.zeros((64, 64, 3), np.uint8)
+    prepare(blank, steps, session.input_shape, session.manifest.layout)

@@ -1,0 +1,280 @@
+"""What was measured of every image, in Parquet: parts that are there whole or not at all.
+
+A part holds neighbouring images, and its name a digest of all that its numbers depend on: what
+was measured under other circumstances is never taken for it. So an audit that was stopped goes on
+where it was, and one part does not know of another.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import io
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fg_onnx.audit.items import Item
+from fg_onnx.errors import OutputError, RuntimeMissingError
+from fg_onnx.files import replacing
+
+PART = 64
+"""Images in a part."""
+FOLDER = "parts"
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of one image; all but the name is None where it is broken.
+
+    Attributes:
+        number: among all, from 0.
+        name: of the image.
+        broken: why it could not be read or run, None if it could.
+        target: the explained class.
+        score: the explained scalar.
+        residual: of completeness.
+        contributions: of the input and of every site.
+        concentration: of the map; this and what follows is None without a flat map.
+        centre_row: from 0 to 1, as is the column.
+        centre_column: likewise.
+        border: the share of the map's mass there.
+        inside: the share of the map's mass inside the given boxes or mask.
+        pointing: whether the largest value lies inside.
+        small: the coarse map, row by row.
+        activity: of every probed activation, the shares of its values at either end.
+    """
+
+    number: int
+    name: str
+    broken: str | None = None
+    target: int | None = None
+    score: float | None = None
+    residual: float | None = None
+    contributions: Sequence[float] | None = None
+    concentration: float | None = None
+    centre_row: float | None = None
+    centre_column: float | None = None
+    border: float | None = None
+    inside: float | None = None
+    pointing: bool | None = None
+    small: Sequence[float] | None = None
+    activity: Sequence[float] | None = None
+
+
+def require_parquet() -> Any:
+    """The module ``pyarrow``, with ``pyarrow.parquet`` in it.
+
+    Raises:
+        RuntimeMissingError: ``no-pyarrow``.
+    """
+    try:
+        importlib.import_module("pyarrow.parquet")
+        return importlib.import_module("pyarrow")
+    except ImportError as error:
+        raise RuntimeMissingError(
+            "no-pyarrow",
+            "pyarrow, which keeps what is measured of every image, is not installed",
+            'pip install "fg-onnx[audit]"',
+        ) from error
+
+
+class Records:
+    """The parts of one audit.
+
+    Args:
+        folder: of the audit.
+        key: all that the numbers of every image depend on, as JSON can hold it.
+        items: the images.
+        size: of a part.
+
+    Raises:
+        RuntimeMissingError: ``no-pyarrow``.
+    """
+
+    def __init__(
+        self, folder: Path, key: Mapping[str, Any], items: Sequence[Item], size: int = PART
+    ) -> None:
+        self._arrow = require_parquet()
+        self._folder = folder / FOLDER
+        self._items = items
+        self.size = size
+        text = json.dumps(key, sort_keys=True)
+        starts = range(0, len(items), size)
+        self._names = [
+            self._name(at, text, items[first : first + size]) for at, first in enumerate(starts)
+        ]
+
+    def __len__(self) -> int:
+        """How many parts there are."""
+        return len(self._names)
+
+    @property
+    def images(self) -> int:
+        """How many images there are, broken ones included."""
+        return len(self._items)
+
+    def numbers(self, part: int) -> range:
+        """The images of a part."""
+        return range(part * self.size, min((part + 1) * self.size, len(self._items)))
+
+    def pending(self) -> list[int]:
+        """The parts that are not there yet."""
+        return [part for part in range(len(self)) if not self._is_whole(part)]
+
+    def write(self, part: int, rows: Sequence[Measured]) -> None:
+        """Keep the rows of one part.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        pa = self._arrow
+        columns = {
+            field.name: pa.array([getattr(row, field.name) for row in rows], kind(pa))
+            for field, kind in zip(dataclasses.fields(Measured), _KINDS, strict=True)
+        }
+        held = io.BytesIO()
+        pa.parquet.write_table(pa.table(columns), held)
+        with replacing(self._folder / self._names[part]) as temporary:
+            temporary.write_bytes(held.getvalue())
+
+    def require_writable(self) -> None:
+        """Fail before anything is run where nothing could be kept.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        with replacing(self._folder / ".writable") as temporary:
+            temporary.write_bytes(b"")
+        (self._folder / ".writable").unlink(missing_ok=True)
+
+    def tables(self, columns: Sequence[str] | None = None) -> Iterator[Any]:
+        """Every part as a ``pyarrow.Table``, in order, one at a time.
+
+        Raises:
+            OutputError: ``no-such-part``: a part went away since it was written.
+        """
+        for name in self._names:
+            path = self._folder / name
+            try:
+                yield self._arrow.parquet.read_table(
+                    path, columns=None if columns is None else list(columns), partitioning=None
+                )
+            except (OSError, ValueError) as error:
+                raise OutputError(
+                    "no-such-part",
+                    f"`{path}` was there and cannot be read any more",
+                    "run the same command again: what is missing is measured again",
+                ) from error
+
+    def column(self, name: str) -> Array:
+        """A column of numbers, float64 [images]; NaN where there is none."""
+        found = [
+            table[name].cast(self._arrow.float64()).to_numpy(zero_copy_only=False)
+            for table in self.tables([name])
+        ]
+        return np.concatenate(found).astype(np.float64)
+
+    def arrays(self, name: str) -> Iterator[tuple[Array, Array]]:
+        """A column of lists, part by part: the numbers of the images that have one, and these."""
+        at = 0
+        for table in self.tables([name]):
+            column = table[name].combine_chunks()
+            has = column.is_valid().to_numpy(zero_copy_only=False)
+            values = column.flatten().to_numpy(zero_copy_only=False).astype(np.float64)
+            numbers = at + np.flatnonzero(has)
+            yield numbers, values.reshape(len(numbers), -1) if len(numbers) else np.empty((0, 0))
+            at += len(has)
+
+    def rows(self, numbers: Collection[int]) -> dict[int, Measured]:
+        """Some images in full, by their numbers."""
+        wanted = sorted(numbers)
+        found = {}
+        for part, table in enumerate(self.tables()):
+            own = self.numbers(part)
+            for number in wanted:
+                if number in own:
+                    (row,) = table.slice(number - own.start, 1).to_pylist()
+                    found[number] = Measured(**row)
+        return found
+
+    def reasons(self) -> dict[int, str]:
+        """Why the broken images are."""
+        found = {}
+        for part, table in enumerate(self.tables(["broken"])):
+            for at, reason in enumerate(table["broken"].to_pylist()):
+                if reason is not None:
+                    found[self.numbers(part).start + at] = reason
+        return found
+
+    def discard_others(self) -> None:
+        """Remove what other circumstances, or a run that was stopped, left in the folder.
+
+        Raises:
+            OutputError: it cannot be removed.
+        """
+        kept = set(self._names)
+        for path in self._folder.iterdir():
+            if path.name not in kept and path.suffix == ".parquet":
+                try:
+                    path.unlink()
+                except OSError as error:
+                    raise OutputError(
+                        "not-writable",
+                        f"cannot remove `{path}`: {error.strerror}",
+                        "remove it, or choose another place with -o",
+                    ) from error
+
+    def _is_whole(self, part: int) -> bool:
+        try:
+            held = self._arrow.parquet.read_metadata(self._folder / self._names[part])
+        except (OSError, ValueError):
+            return False
+        return bool(held.num_rows == len(self.numbers(part)))
+
+    @staticmethod
+    def _name(part: int, key: str, items: Sequence[Item]) -> str:
+        text = json.dumps([key, part, [item.state for item in items]])
+        return f"{part:06d}.{hashlib.sha256(text.encode()).hexdigest()[:24]}.parquet"
+
+
+_Kind = Callable[[Any], Any]
+
+
+def _number(pa: Any) -> Any:
+    return pa.float64()
+
+
+def _numbers(pa: Any) -> Any:
+    return pa.list_(pa.float64())
+
+
+def _few(pa: Any) -> Any:
+    return pa.list_(pa.float32())
+
+
+def _whole(pa: Any) -> Any:
+    return pa.int64()
+
+
+def _text(pa: Any) -> Any:
+    return pa.string()
+
+
+def _truth(pa: Any) -> Any:
+    return pa.bool_()
+
+
+# in the order of the fields of `Measured`
+_KINDS: tuple[_Kind, ...] = (
+    *(_whole, _text, _text, _whole, _number, _number, _numbers),
+    *(_number, _number, _number, _number, _number, _truth, _few, _few),
+)
