@@ -82,7 +82,7 @@ def read_policy(path: Path) -> Policy:
     lines: dict[Place, int] = {}
     try:
         node = yaml.compose(text, yaml.SafeLoader)
-        value = {} if node is None else _value(node, (), lines)
+        value = {} if node is None else _value(node, (), lines, set())
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
         raise _bad(f"the policy `{path}` is not YAML: {reason}") from error
@@ -106,19 +106,22 @@ class _FaultError(Exception):
         self.reason = reason
 
 
-def _value(node: Any, place: Place, lines: dict[Place, int]) -> Any:
+def _value(node: Any, place: Place, lines: dict[Place, int], seen: set[int]) -> Any:
     """A node as data; no alias, no key twice, nothing nested deeply."""
     lines[place] = node.start_mark.line + 1
+    if id(node) in seen:
+        raise _FaultError(node, "it is used again further down: write every value out")
+    seen.add(id(node))
     if len(place) > _DEEPEST:
         raise _FaultError(node, "it is nested too deeply")
     if isinstance(node, yaml.SequenceNode):
-        return [_value(each, (*place, at), lines) for at, each in enumerate(node.value)]
+        return [_value(each, (*place, at), lines, seen) for at, each in enumerate(node.value)]
     if isinstance(node, yaml.MappingNode):
         found: dict[str, Any] = {}
         for key, each in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.value in found:
                 raise _FaultError(key, f"a key is text, and each stands once: {_shown(key.value)}")
-            found[key.value] = _value(each, (*place, key.value), lines)
+            found[key.value] = _value(each, (*place, key.value), lines, seen)
             lines[*place, key.value] = key.start_mark.line + 1
         return found
     if node.style is None and _NUMBER.fullmatch(node.value) and node.tag.endswith(":str"):
@@ -186,7 +189,7 @@ def _is_integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-_TYPES = {
+_TYPES: Mapping[str, Callable[[Any], bool]] = {
     "array": lambda value: isinstance(value, list),
     "integer": _is_integer,
     "number": _is_number,

@@ -1,0 +1,263 @@
+"""An audit that was stopped goes on where it was; nothing is taken for what it is not."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from audit.nets import UNIT, audited, net, photographs
+from fg_onnx.audit import auditing, running
+from fg_onnx.audit.records import FOLDER, require_parquet
+from fg_onnx.audit.table import IMAGES
+from fg_onnx.cli.console import to_json
+from fg_onnx.errors import OutputError, RuntimeMissingError
+from fg_onnx.pictures.preprocess import Preprocessing
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """The numbers of the images that were measured, in order."""
+    numbers = []
+    measure = running.measure
+
+    def noted(subject, read, found, row):
+        numbers.append(read.number)
+        return measure(subject, read, found, row)
+
+    monkeypatch.setattr(running, "measure", noted)
+    return numbers
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A model and ten images."""
+    return net(tmp_path / "net.onnx"), photographs(tmp_path / "images", 10)
+
+
+def parts_of(out):
+    return sorted(path.name for path in (out / FOLDER).iterdir())
+
+
+def test_what_is_there_is_not_measured_again(tmp_path, place, measured):
+    model, paths = place
+    first = audited(model, paths, tmp_path / "out", part=4)
+    assert measured == list(range(10))
+    assert len(parts_of(tmp_path / "out")) == 3
+    again = audited(model, paths, tmp_path / "out", part=4)
+    assert len(measured) == 10
+    assert again == first
+
+
+def test_another_policy_judges_the_same_rows(tmp_path, place, measured):
+    model, paths = place
+    assert audited(model, paths, tmp_path / "out").verdict == "pass"
+    labels = tmp_path / "labels.csv"
+    labels.write_text("".join(f"{path.name},0\n" for path in paths))
+    strict = audited(model, paths, tmp_path / "out", {"border": {"most": 0, "severity": "fail"}})
+    assert strict.verdict == "fail"
+    assert audited(model, paths, tmp_path / "out", labels=labels).accuracy is not None
+    assert len(measured) == 10
+
+
+def test_a_missing_or_damaged_part_is_measured_again(tmp_path, place, measured):
+    model, paths = place
+    first = audited(model, paths, tmp_path / "out", part=4)
+    one, two, _ = sorted((tmp_path / "out" / FOLDER).iterdir())
+    one.unlink()
+    two.write_bytes(two.read_bytes()[:-9])
+    measured.clear()
+    assert audited(model, paths, tmp_path / "out", part=4) == first
+    assert measured == list(range(8))
+
+
+CHANGES = {
+    "model": lambda place, out: audited(net(out / "other.onnx", b1=np.ones(6)), place[1], out),
+    "preprocessing": lambda place, out: audited(
+        *place, out, steps=Preprocessing(scale=1 / 255, mean=(0.5,))
+    ),
+    "batch": lambda place, out: audited(*place, out, batch=3),
+    "boxes": lambda place, out: audited(*place, out, boxes=_boxes(out)),
+}
+
+
+def _boxes(out):
+    (out / "boxes.csv").write_text("0001.png,1,1,5,5\n")
+    return out / "boxes.csv"
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_other_circumstances_have_other_numbers(tmp_path, place, measured, change):
+    out = tmp_path / "out"
+    audited(*place, out)
+    before = parts_of(out)
+    measured.clear()
+    CHANGES[change](place, out)
+    assert measured == list(range(10))
+    # what does not belong to this audit is gone
+    assert len(parts_of(out)) == len(before) == 1
+    assert parts_of(out) != before
+
+
+def test_a_changed_image_is_measured_again_with_its_part(tmp_path, place, measured):
+    model, paths = place
+    audited(model, paths, tmp_path / "out", part=4)
+    measured.clear()
+    paths[5].write_bytes(paths[6].read_bytes())
+    changed = audited(model, paths, tmp_path / "out", part=4)
+    assert measured == [4, 5, 6, 7]
+    rows = pq.read_table(tmp_path / "out" / IMAGES).to_pylist()
+    assert rows[5]["score"] == rows[6]["score"]
+    assert changed == audited(model, paths, tmp_path / "fresh", part=4)
+
+
+def command(model, images, out):
+    """An audit of parts of four, as a process."""
+    code = (
+        "import sys; from pathlib import Path; from fg_onnx.audit import records\n"
+        "from fg_onnx.audit.auditing import Options\n"
+        "import dataclasses, fg_onnx.audit.auditing as auditing\n"
+        "auditing.Options = lambda **given: Options(**given, part=4)\n"
+        "from fg_onnx.cli import main; sys.argv[1:1] = ['audit']; main()"
+    )
+    options = ["--preprocess", "unit", "--sample", "2", "--shown", "3", "-o", out]
+    return [sys.executable, "-c", code, model, images, *options]
+
+
+def test_killed_and_resumed_it_ends_the_same(tmp_path):
+    model = net(tmp_path / "net.onnx", side=32)
+    images = tmp_path / "images"
+    paths = photographs(images, 60, side=32)
+    paths[17].write_bytes(b"broken")
+    done, killed = tmp_path / "done", tmp_path / "killed"
+    whole = subprocess.run(command(model, images, done), capture_output=True, check=False)
+    assert whole.returncode == 1, whole.stderr  # of the broken image
+    process = subprocess.Popen(command(model, images, killed), stderr=subprocess.DEVNULL)
+    while len(list(killed.glob(f"{FOLDER}/0*.parquet"))) < 3 and process.poll() is None:
+        time.sleep(0.001)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    kept = parts_of(killed)
+    assert 3 <= len([name for name in kept if not name.startswith(".")]) < 15
+    assert not (killed / auditing.DOCUMENT).exists()
+    resumed = subprocess.run(command(model, images, killed), capture_output=True, check=False)
+    assert resumed.returncode == 1, resumed.stderr
+    assert f"{60 - 4 * len([k for k in kept if k[0] == '0'])} images measured" in str(
+        resumed.stderr
+    )
+    for name in (auditing.DOCUMENT, IMAGES):
+        assert (killed / name).read_bytes() == (done / name).read_bytes()
+    rows = pq.read_table(killed / IMAGES)["name"].to_pylist()
+    assert rows == list(map(str, paths))
+    assert parts_of(killed) == parts_of(done)
+
+
+# --- disks and folders --------------------------------------------------------------------------
+
+
+def full(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_stops_it_and_it_goes_on_later(tmp_path, place, monkeypatch, measured):
+    model, paths = place
+    write, calls = Path.write_bytes, []
+
+    def second_fails(path, data):
+        if path.suffix == ".parquet":
+            calls.append(path)
+            if len(calls) == 2:
+                full()
+        return write(path, data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_bytes", second_fails)
+        with pytest.raises(OutputError, match="No space left on device"):
+            audited(model, paths, tmp_path / "out", part=4)
+    assert len(parts_of(tmp_path / "out")) == 1
+    measured.clear()
+    resumed = audited(model, paths, tmp_path / "out", part=4)
+    assert measured == list(range(4, 10))
+    assert resumed == audited(model, paths, tmp_path / "fresh", part=4)
+
+
+@pytest.mark.skipif(
+    os.name != "posix" or os.geteuid() != 0, reason="only root can mount a file system"
+)
+def test_a_real_full_disk(tmp_path, place):
+    model, paths = place
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("this root may not mount")
+    try:
+        with pytest.raises(OutputError, match="No space left on device"):
+            audited(model, paths * 1, disk / "out", part=1, shown=10)
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_a_full_disk_at_the_very_end(tmp_path, place, monkeypatch):
+    model, paths = place
+    opened = Path.open
+
+    class Full:
+        def __init__(self, file):
+            self.file = file
+
+        def __getattr__(self, name):
+            return getattr(self.file, name)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self.file.close()
+
+        def write(self, _):
+            full()
+
+    def open_full(path, *args, **options):
+        file = opened(path, *args, **options)
+        return Full(file) if path.name.startswith(".images.") else file
+
+    monkeypatch.setattr(Path, "open", open_full)
+    with pytest.raises(OutputError, match="images.parquet"):
+        audited(model, paths, tmp_path / "out")
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_runs(tmp_path, place, measured):
+    model, paths = place
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match="a part of the path is not a folder"):
+        audited(model, paths, tmp_path / "file" / "out")
+    assert measured == []
+
+
+def test_an_earlier_document_is_gone_while_it_runs(tmp_path, place, monkeypatch):
+    model, paths = place
+    out = tmp_path / "out"
+    document = audited(model, paths, out, steps=UNIT)
+    (out / auditing.DOCUMENT).write_text(to_json(document.to_dict()))
+    monkeypatch.setattr(auditing, "run_pending", full)
+    with pytest.raises(OSError, match="No space"):
+        audited(model, paths, out)
+    assert not (out / auditing.DOCUMENT).exists()
+
+
+def test_without_pyarrow(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(RuntimeMissingError) as caught:
+        require_parquet()
+    assert 'pip install "fg-onnx[audit]"' in caught.value.hint
