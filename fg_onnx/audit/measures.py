@@ -46,9 +46,9 @@ def measure_map(saliency: Array) -> MapMeasures | None:
         float(rows @ (np.arange(height) + 0.5)) / height,
         float(columns @ (np.arange(width) + 0.5)) / width,
     )
-    inner = overlaps(height, [OUTER * height, (1 - OUTER) * height])[0] @ mass
-    inner = float(inner @ overlaps(width, [OUTER * width, (1 - OUTER) * width])[0])
-    return MapMeasures(gini(mass), centre, 1 - inner, coarse(mass).astype(np.float32))
+    inner = [overlaps(n, [OUTER * n, (1 - OUTER) * n])[0] for n in mass.shape]
+    border = float((mass * (1 - np.outer(*inner))).sum())
+    return MapMeasures(gini(mass), centre, border, coarse(mass).astype(np.float32))
 
 
 def mass_of(saliency: Array) -> Array | None:

@@ -24,6 +24,8 @@ from fg_onnx.session import Session
 from fg_onnx.source import model
 from fg_onnx.source.model import Source
 
+_OWN = ("fg/", "fg_")  # how the names of the tool's own nodes and tensors begin
+
 
 @dataclass(frozen=True, eq=False)
 class Opened:
@@ -66,7 +68,7 @@ class Opened:
     def card(self) -> ModelCard:
         """The model in the document."""
         held, proto = self.instrumented.manifest, self.source.proto
-        nodes = [node for node in proto.graph.node if not _is_own(node)]
+        nodes = [node for node in proto.graph.node if self.plain or not _is_own(node)]
         opsets = {entry.domain: entry.version for entry in proto.opset_import}
         return ModelCard(
             path=str(self.path),
@@ -181,4 +183,4 @@ def _without_bias(made: Instrumented) -> frozenset[str]:
 
 def _is_own(node: onnx.NodeProto) -> bool:
     """Whether a node of an instrumented model was put there by the tool."""
-    return node.name.startswith("fg_") or any(name.startswith("fg_") for name in node.output)
+    return any(name.startswith(_OWN) for name in (node.name, *node.output))

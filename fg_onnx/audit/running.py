@@ -147,6 +147,7 @@ class _Loop:
 
     def __post_init__(self) -> None:
         self._rows: list[Measured] = []
+        self._failed = False
 
     def run(self, batch: list[Read]) -> list[tuple[Read, Attribution | None, int]]:
         """The batch with what was found of each, and its row there."""
@@ -157,13 +158,17 @@ class _Loop:
             self.busy += time.perf_counter() - began
 
     def keep(self, ran: list[tuple[Read, Attribution | None, int]]) -> None:
-        """Measure what was found, and write the part when it is full."""
+        """Measure what was found, and write the part when it is full; nothing after a failure."""
+        if self._failed:
+            return
+        self._failed = True
         for read, found, row in ran:
             self._rows.append(_measured(self.subject, read, found, row))
             part, last = self._place(read.number)
             if last:
                 self.records.write(part, self._rows)
                 self._rows = []
+        self._failed = False
         if self.tick is not None:
             self.tick(len(ran))
 

@@ -29,7 +29,9 @@ STEPS = {
 @pytest.mark.parametrize("steps", STEPS.values(), ids=STEPS)
 def test_a_box_lies_where_the_painted_rectangle_is_seen(size, steps):
     height, width = size
-    x0, y0, x1, y1 = (round(s * n) for s, n in zip((0.3, 0.35, 0.6, 0.7), (width, height) * 2))
+    x0, y0, x1, y1 = (
+        round(s * n) for s, n in zip((0.3, 0.35, 0.6, 0.7), (width, height) * 2, strict=True)
+    )
     photograph = np.zeros((*size, 3), np.uint8)
     photograph[y0:y1, x0:x1] = 255
     seen = prepare(photograph, steps, SHAPE).array[0].mean(axis=0) / 255

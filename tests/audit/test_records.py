@@ -233,7 +233,7 @@ def test_a_full_disk_at_the_very_end(tmp_path, place, monkeypatch):
         return Full(file) if path.name.startswith(".images.") else file
 
     monkeypatch.setattr(Path, "open", open_full)
-    with pytest.raises(OutputError, match="images.parquet"):
+    with pytest.raises(OutputError, match=r"images\.parquet"):
         audited(model, paths, tmp_path / "out")
 
 

@@ -164,9 +164,7 @@ def test_images_of_several_sizes(tmp_path):
     model = net(tmp_path / "net.onnx")
     free = tmp_path / "free.onnx"
 
-    free.write_bytes(
-        resized_input(onnx.load_from_string(text), "N", 3, "h", "w").SerializeToString()
-    )
+    free.write_bytes(resized_input(onnx.load(model), "N", 3, "h", "w").SerializeToString())
     paths = [*photographs(tmp_path / "a", 5), *photographs(tmp_path / "b", 6, side=11)]
     document = audited(free, paths, tmp_path / "out", shown=11)
     assert document.broken == 0
