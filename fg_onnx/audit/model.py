@@ -40,6 +40,7 @@ class Opened:
         activations: that are counted.
         without_bias: sites whose trained offset is 0, so that they never contribute.
         options: how a plain one was instrumented.
+        device: as it was asked for.
     """
 
     path: Path
@@ -50,6 +51,7 @@ class Opened:
     activations: Sequence[Activation]
     without_bias: frozenset[str]
     options: dict[str, str | None]
+    device: str
 
     @property
     def chosen(self) -> dict[str, Any]:
@@ -63,7 +65,7 @@ class Opened:
             return self.session
         emit: list[Emit] = [*DEFAULT_EMITS, "layer-maps"]
         made = instrument(self.source.proto, emit=emit, psi=held.psi, **self.chosen)
-        return Session(made, device=self.session.device)
+        return Session(made, device=self.device)
 
     def card(self) -> ModelCard:
         """The model in the document."""
@@ -126,7 +128,7 @@ def open_audited(
             "instrument it with --dynamic-batch, or export it with a dynamic batch",
         )
     return Opened(
-        path, source, held is None, made, session, activations, _without_bias(made), options
+        path, source, held is None, made, session, activations, _without_bias(made), options, device
     )
 
 

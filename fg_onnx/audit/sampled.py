@@ -147,12 +147,12 @@ def _randomise(sampling: Sampling) -> float:
 
     def open_scores(proto: onnx.ModelProto) -> tuple[Instrumented, Session]:
         made = instrument(proto, emit=(), **opened.chosen)
-        return made, Session(made, device=opened.session.device)
+        return made, Session(made, device=opened.device)
 
     def open_maps(_: str, proto: onnx.ModelProto) -> FedMaps:
         psi = opened.session.manifest.psi
         made = instrument(proto, emit=("saliency",), psi=psi, **opened.chosen)
-        session = Session(made, device=opened.session.device)
+        session = Session(made, device=opened.device)
 
         def maps(images: Array, targets: Array, *, feeds: Any = None) -> Array:
             found = session.explain(images, targets, feeds=feeds, outputs=["saliency"]).saliency

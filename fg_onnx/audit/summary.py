@@ -120,18 +120,19 @@ class Summary:
         shares, sums, silent = np.zeros(width), np.zeros(width), np.zeros(width)
         counted = finite = 0
         for numbers, values in self._records.arrays("contributions"):
-            for number, row in zip(numbers, values, strict=True):
-                magnitude = np.abs(row)
-                total = magnitude.sum()
-                if not np.isfinite(total):
-                    continue
-                finite += 1
-                sums += row
-                silent += row == 0
-                if total > 0:
-                    counted += 1
-                    shares += magnitude / total
-                    own[number] = magnitude[0] / total
+            if not len(numbers):
+                continue
+            magnitude = np.abs(values)
+            total = magnitude.sum(axis=1)
+            sound = np.isfinite(total)
+            finite += int(sound.sum())
+            sums += values[sound].sum(axis=0)
+            silent += (values[sound] == 0).sum(axis=0)
+            has = sound & (total > 0)
+            counted += int(has.sum())
+            split = magnitude[has] / total[has, None]
+            shares += split.sum(axis=0)
+            own[numbers[has]] = split[:, 0]
         return own, shares / max(counted, 1), sums / max(finite, 1), silent / max(finite, 1)
 
     def layers(self) -> tuple[Layer, ...]:
@@ -153,18 +154,16 @@ class Summary:
         columns = ends(self._activations)
         count = len(self._activations)
         dead, saturated = np.zeros(count), np.zeros(count)
-        place = {activation.tensor: at for at, activation in enumerate(self._activations)}
-        of_column = [place[activation.tensor] for activation, _ in columns]
-        is_low = np.array([activation.dies and end == "low" for activation, end in columns])
+        # which columns are of an activation, and which of these say that it is silent
+        at_ends = np.array([[own is each for own in self._activations] for each, _ in columns])
+        dies = np.array([each.dies and end == "low" for each, end in columns])
         images = 0
-        for _, rows in self._records.arrays("activity"):
-            for row in rows:
-                images += 1
-                at_ends, at_low = np.zeros(count), np.zeros(count)
-                np.add.at(at_ends, of_column, row)
-                np.add.at(at_low, of_column, np.where(is_low, row, 0))
-                dead += at_low >= 1
-                saturated += at_ends >= values
+        for numbers, rows in self._records.arrays("activity"):
+            if not len(numbers):
+                continue
+            images += len(numbers)
+            dead += (rows @ (at_ends & dies[:, None]) >= 1).sum(axis=0)
+            saturated += (rows @ at_ends >= values).sum(axis=0)
         return [
             Quiet(activation, float(dead[at]) / images, float(saturated[at]) / images)
             for at, activation in enumerate(self._activations)
@@ -179,10 +178,11 @@ class Summary:
         sums: dict[int, Array] = {}
         counts: dict[int, int] = {}
         for numbers, maps in self._records.arrays("small"):
-            for number, row in zip(numbers, maps, strict=True):
-                target = int(self.targets[number])
-                sums[target] = sums.get(target, 0) + row
-                counts[target] = counts.get(target, 0) + 1
+            targets = self.targets[numbers]
+            for target in map(int, np.unique(targets)):
+                own = maps[targets == target]
+                sums[target] = sums.get(target, 0) + own.sum(axis=0)
+                counts[target] = counts.get(target, 0) + len(own)
         return {k: sums[k].reshape(GRID, GRID) / counts[k] for k in sorted(sums)}
 
     @cached_property
