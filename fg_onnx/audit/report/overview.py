@@ -1,0 +1,121 @@
+"""The head of the page, and the findings."""
+
+from __future__ import annotations
+
+from fg_onnx.audit.document import Document, Finding
+from fg_onnx.audit.report import words
+from fg_onnx.audit.report.layout import facts, section
+from fg_onnx.audit.report.markup import Html, element, join
+from fg_onnx.audit.report.numbers import count, counted, number, percent
+from fg_onnx.audit.report.text import basename
+
+_LISTED = 12
+
+# told apart by their forms, not by their colours alone
+_SIGNS = {
+    "fail": "M5 5l10 10M15 5L5 15",
+    "warning": "M10 4v8M10 15.5v.5",
+    "note": "M10 4.500v.5M10 8v8",
+    "pass": "M4 10.500l4 4 8-9",
+}
+
+
+def title(document: Document) -> str:
+    """Of the page."""
+    return f"{words.VERDICTS[document.verdict]}: audit of {basename(document.model.path)}"
+
+
+def header(document: Document) -> Html:
+    """What was audited, the verdict, and the numbers that matter most."""
+    residual = document.distributions.get("residual")
+    verdict = element(
+        "p",
+        _sign(document.verdict),
+        element("strong", words.VERDICTS[document.verdict]),
+        element("span", words.summary(document)),
+        class_=f"verdict {document.verdict}",
+    )
+    return element(
+        "header",
+        element("p", "fg-onnx audit", class_="eyebrow"),
+        element("h1", element("bdi", basename(document.model.path))),
+        verdict,
+        facts(
+            {
+                "Images": count(document.images),
+                "Unreadable": count(document.broken),
+                "Predicted right": None
+                if document.accuracy is None
+                else percent(document.accuracy),
+                "Largest residual": None if residual is None else number(residual.most),
+                "Input's share": percent(words.by_kind(document)["input"]),
+                "Sites": count(len(document.model.sites)),
+            },
+            "key",
+        ),
+    )
+
+
+def findings(document: Document) -> Html:
+    """Every finding, those that fail first."""
+    places = {row.name: f"image-{place}" for place, row in enumerate(document.rows)}
+    if not document.findings:
+        body = element("p", "Every check held, and there is nothing to note.", class_="empty")
+    else:
+        cards = (_finding(finding, places) for finding in document.findings)
+        body = element("ol", join(cards), class_="findings")
+    return section("findings", "Findings", None, body)
+
+
+def _finding(finding: Finding, places: dict[str, str]) -> Html:
+    severity = finding.severity
+    return element(
+        "li",
+        element(
+            "p",
+            element("span", _sign(severity), words.SEVERITIES[severity], class_="chip"),
+            element("code", finding.check),
+            class_="kind",
+        ),
+        element("h3", finding.title),
+        element("p", finding.text),
+        _compared(finding),
+        _images(finding, places),
+        class_=f"finding {severity}",
+    )
+
+
+def _compared(finding: Finding) -> Html | None:
+    if finding.measured is None and finding.limit is None:
+        return None
+    values = {"Measured": finding.measured, "Limit": finding.limit}
+    return facts({name: None if v is None else number(v) for name, v in values.items()}, "inline")
+
+
+def _images(finding: Finding, places: dict[str, str]) -> Html | None:
+    if not finding.images:
+        return None
+    items = [_image(name, places.get(name)) for name in finding.images]
+    first = element("ul", join(items[:_LISTED]), class_="names", aria_label="Images, worst first")
+    if len(items) <= _LISTED:
+        return first
+    rest = element("ul", join(items[_LISTED:]), class_="names")
+    more = f"{counted(len(items) - _LISTED, 'more image')}"
+    return join([first, element("details", element("summary", more), rest)])
+
+
+def _image(name: str, place: str | None) -> Html:
+    shown = element("bdi", basename(name))
+    if place is None:
+        return element("li", element("span", shown, title=name))
+    return element("li", element("a", shown, href=f"#{place}", title=name))
+
+
+def _sign(name: str) -> Html:
+    return element(
+        "svg",
+        element("path", d=_SIGNS[name]),
+        class_="sign",
+        viewBox="0 0 20 20",
+        aria_hidden="true",
+    )

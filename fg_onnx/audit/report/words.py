@@ -1,0 +1,70 @@
+"""What every form of the report says in the same words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from fg_onnx.audit.document import Document, Finding, Severity, Verdict
+from fg_onnx.audit.report.numbers import NONE, count, counted, number
+
+SEVERITIES: Mapping[Severity, str] = MappingProxyType(
+    {"fail": "Fail", "warning": "Warning", "note": "Note"}
+)
+VERDICTS: Mapping[Verdict, str] = MappingProxyType({"pass": "Pass", "fail": "Fail"})
+KINDS: Mapping[str, str] = MappingProxyType(
+    {
+        "input": "Input",
+        "bias": "Bias",
+        "batchnorm": "BatchNorm",
+        "implicit": "Implicit",
+    }
+)
+"""The kinds of contributions, in the order of the paper's decomposition."""
+
+
+def summary(document: Document) -> str:
+    """``2 checks fail, 1 warning, 3 notes``."""
+    found = Counter(finding.severity for finding in document.findings)
+    if not found:
+        return "nothing was found"
+    fails = f"{counted(found['fail'], 'check')} {'fails' if found['fail'] == 1 else 'fail'}"
+    parts = [fails] if found["fail"] else ["no check fails"]
+    parts += [counted(found[kind], kind) for kind in ("warning", "note") if found[kind]]
+    return ", ".join(parts)
+
+
+def compared(finding: Finding) -> str:
+    """``measured 0.012, limit 0.01``; empty without numbers."""
+    parts = []
+    if finding.measured is not None:
+        parts.append(f"measured {number(finding.measured)}")
+    if finding.limit is not None:
+        parts.append(f"limit {number(finding.limit)}")
+    return ", ".join(parts)
+
+
+def of_class(index: int | None, label: str | None) -> str:
+    """A class by its name, else by its index."""
+    return label if label is not None else NONE if index is None else f"class {index}"
+
+
+def shown(document: Document) -> str:
+    """Which images have pictures, and where the others are."""
+    rows = len(document.rows)
+    if rows >= document.images:
+        return f"All {counted(document.images, 'image')}."
+    return (
+        f"{count(rows)} of {counted(document.images, 'image')}: the worst of every finding first, "
+        f"then a sample of the rest, {count(document.settings.shown)} at most. The numbers of all "
+        "images are in the Parquet files beside this report."
+    )
+
+
+def by_kind(document: Document) -> dict[str, float]:
+    """The mean share of each kind in the sum of magnitudes, in the order of `KINDS`."""
+    shares = dict.fromkeys(KINDS, 0.0)
+    for layer in document.layers:
+        shares[layer.kind] = shares.get(layer.kind, 0.0) + layer.share
+    return shares
