@@ -74,12 +74,12 @@ def row(place: int, **changes) -> ImageRow:
     return ImageRow(**{**known, **changes})
 
 
-def document(images: int = 60, shown: int | None = None, **changes) -> Document:
-    """An audit of so many images, that fails."""
+def usual(images: int = 60, shown: int | None = None, **changes) -> Document:
+    """An audit of so many images, that fails, and has pictures of all or of so many."""
     rows = [row(place) for place in range(min(images, shown or images))]
+    random.Random(0).shuffle(rows)
     sites = tuple(SiteCard(f"conv{n}", KINDS[n % 3], "Conv", n % 4 > 0) for n in range(6))
     draws = np.random.default_rng(0)
-    random.Random(0).shuffle(rows)
     known = {
         "tool_version": "0.1.0",
         "verdict": "fail",
@@ -87,26 +87,33 @@ def document(images: int = 60, shown: int | None = None, **changes) -> Document:
             "models/net.onnx", "ab" * 32, 18, 9, "pytorch", {"Conv": 6, "Relu": 6, "Gemm": 1},
             "image", "logits", 4, "reference", sites,
         ),
-        "settings": Settings(1e-4, "cpu", {"residual": {"most": 1e-4}}, "labels.csv", None, 0, 50,
-                             shown or images),
+        "settings": Settings(
+            1e-4, "cpu", {"residual": {"most": 1e-4}}, "labels.csv", None, 0, 50, shown or images
+        ),
         "images": images,
         "broken": 0,
         "accuracy": 0.8,
         "findings": (
-            Finding("residual", "fail", "2 images are not complete", "The sum is off.", 2e-3,
-                    1e-4, (rows[0].name, rows[-1].name)),
-            Finding("outlier", "warning", "1 map is unlike its class's", "Look at it.", 1.6, 1.0,
-                    (rows[1].name,)),
+            Finding(
+                "residual", "fail", "2 images are not complete", "The sum is off.", 2e-3, 1e-4,
+                (rows[0].name, rows[-1].name),
+            ),
+            Finding(
+                "outlier", "warning", "1 map is unlike its class's", "Look at it.", 1.6, 1.0,
+                (rows[1].name,),
+            ),
             Finding("silent", "note", "conv5 is silent", "It adds nothing.", None, None, ()),
         ),
         "distributions": {
-            "residual": distribution(10 ** draws.normal(-6.5, 0.4, images), logarithmic=True),
             "concentration": distribution(draws.beta(5, 3, images)),
+            "residual": distribution(10 ** draws.normal(-4.5, 0.4, images), logarithmic=True),
         },
         "layers": (
             Layer("input", "input", 0.4, 3.0, 0.0),
-            *(Layer(site.name, site.kind, 0.1, -0.5 + n / 5, 0.01 * n)
-              for n, site in enumerate(sites)),
+            *(
+                Layer(site.name, site.kind, 0.1, -0.5 + n / 5, 0.01 * n)
+                for n, site in enumerate(sites)
+            ),
         ),
         "classes": tuple(
             ClassRow(n, label, images // 4, 0.8, n, square((n * 60, 90, 90)))
@@ -117,4 +124,100 @@ def document(images: int = 60, shown: int | None = None, **changes) -> Document:
     return Document(**{**known, **changes})
 
 
-replaced = dataclasses.replace
+def empty() -> Document:
+    """Of no image, with nothing found."""
+    nothing = Distribution(0, None, None, None, None, (), (), False)
+    return dataclasses.replace(
+        usual(4),
+        images=0,
+        rows=(),
+        findings=(),
+        verdict="pass",
+        accuracy=None,
+        layers=(),
+        classes=(),
+        distributions={"residual": nothing},
+    )  # fmt: skip
+
+
+def broken() -> Document:
+    """With an image that could not be read, and one of which there is no picture."""
+    none = dict.fromkeys(
+        ["target", "label", "truth", "score", "residual", "concentration", "centre", "border",
+         "inside", "pointing", "outlier", "picture", "overlay"]
+    )  # fmt: skip
+    unread = row(
+        0, name="torn.png", broken="it is damaged or cut short", shares={}, layers=(), **none
+    )
+    without = row(1, name="volume.npy", picture=None, overlay=None, layers=(), truth=None)
+    return usual(images=3, broken=1, rows=(unread, without, row(2)))
+
+
+EVIL = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' onfocus='alert(1)' autofocus='",
+    "<!-- ]]> </script> </style> </title> </textarea>",
+    "--><svg onload=alert(1)>",
+    "[a](javascript:alert(1))",
+    "](javascript:alert(1)) a|b \\| c \\\\| d",
+    "![a](https://evil.example/a.png) <https://evil.example>",
+    "line\nbreak\r\n# heading\n```\n***",
+    "\u202egnp.exe\u202c \u200f \u2028",
+    "\x00\x07\x1b[31m\ufffe\udcff",
+    "{{script}} ${{ x }} {% x %}",
+    "@everyone #1 https://evil.example www.evil.example a@evil.example",
+    "`a` ``` **b** _c_ ~~d~~ <b>e</b> &lt;i&gt; &amp; &#60;",
+    "url(https://evil.example/a.png);} * { display: none",
+    "__proto__",
+    "- 1. # > + = a",
+    "😀 日本語 عربى é",
+)
+"""Names that would break a page, run something, fetch something or tell somebody."""
+
+
+def hostile() -> Document:
+    """Every text of it is one of `EVIL`, and each of these stands everywhere where text stands."""
+    sites = tuple(SiteCard(name, KINDS[n % 3], name, True) for n, name in enumerate(EVIL))
+    return usual(
+        tool_version=EVIL[0],
+        model=ModelCard(
+            EVIL[1], "ab" * 32, 18, 9, EVIL[2], {name: n for n, name in enumerate(EVIL)}, EVIL[3],
+            EVIL[0], 4, EVIL[0], sites,
+        ),
+        settings=Settings(
+            1e-4, EVIL[0], {name: [name, {name: name}] for name in EVIL}, EVIL[1], EVIL[2], 0, 50,
+            99,
+        ),
+        images=len(EVIL),
+        findings=tuple(
+            Finding(name, ("fail", "warning", "note")[n % 3], name, name, 1.0, 2.0, EVIL)
+            for n, name in enumerate(EVIL)
+        ),
+        distributions={name: distribution([1.0, 2.0, 4.0]) for name in EVIL},
+        layers=(
+            Layer("input", "input", 0.5, 1.0, 0.0),
+            *(Layer(site.name, site.kind, 0.05, 1.0, 0.0) for site in sites),
+        ),
+        classes=tuple(
+            ClassRow(n, name, 1, 1.0, 0, square((9, 9, 9))) for n, name in enumerate(EVIL)
+        ),
+        rows=tuple(
+            row(n, name=name, target=n, label=name, truth=n, layers=((name, square((0, 255, 0))),))
+            for n, name in enumerate(EVIL)
+        ),
+    )  # fmt: skip
+
+
+NO_PICTURES = (
+    "",
+    "javascript:alert(1)",
+    "https://evil.example/a.png",
+    "//evil.example/a.png",
+    "data:text/html;base64,PHNjcmlwdD5hbGVydCgxKTwvc2NyaXB0Pg==",
+    "data:image/svg+xml;base64,PHN2ZyBvbmxvYWQ9ImFsZXJ0KDEpIi8+",
+    'data:image/png;base64,AAAA" onerror="alert(1)',
+    "data:image/png;base64,AAAA\n",
+    "DATA:image/png;base64,",
+)
+"""What is no data URI of a picture."""
