@@ -2,6 +2,7 @@
 # make test   install what the tests need and run them all
 # make fast   the tests that need neither torch nor a download
 # make engine install onnxruntime-training, for the other engine of gradients
+# make browser install Chromium, for the tests that open reports (Debian, as root)
 # make lint   ruff and mypy
 # make corpus instrument and check 45 architectures, and write docs/corpus.md; hours
 # make bench  what a map costs in forward passes
@@ -55,14 +56,25 @@ demo: $(VENV)/.demo
 engine: $(VENV)/.base
 	$(BIN)/fg-onnx engine status > /dev/null 2>&1 || $(BIN)/fg-onnx engine install
 
-test: $(VENV)/.test engine
+# Chromium, to open reports in: as root on Debian it is installed, elsewhere their tests are skipped
+# where there is none.
+.PHONY: browser
+browser:
+	@command -v chromium > /dev/null || command -v google-chrome > /dev/null \
+		|| { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null \
+			&& apt-get update --quiet=2 \
+			&& DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --no-install-recommends \
+				chromium fonts-dejavu-core > /dev/null; } \
+		|| echo 'no Chromium: the tests of reports in a browser are skipped'
+
+test: $(VENV)/.test engine browser
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest $(WORKERS)
 
 fast: $(VENV)/.test
-	$(BIN)/python -m pytest $(WORKERS) -m 'not torch and not network and not engine'
+	$(BIN)/python -m pytest $(WORKERS) -m 'not torch and not network and not engine and not browser'
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

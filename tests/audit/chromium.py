@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+NAMES = ("chromium", "google-chrome")
 FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -67,7 +67,7 @@ class Chromium:
     """One browser with one page.
 
     Attributes:
-        errors: what was written to the console as an error, thrown, or refused by the page's policy.
+        errors: what was written to the console as an error, thrown, or refused by its policy.
         dialogs: the texts of alerts and the like, which are closed.
         requests: the addresses of all that was fetched but for the page and data URIs.
     """
@@ -233,6 +233,7 @@ class Chromium:
 
     def pdf(self) -> bytes:
         """The page as it is printed on A4."""
+        self.call("Emulation.setEmulatedMedia", media="", features=[])
         found = self.call(
             "Page.printToPDF", printBackground=False, paperWidth=8.27, paperHeight=11.7
         )

@@ -221,3 +221,5 @@ NO_PICTURES = (
     "DATA:image/png;base64,",
 )
 """What is no data URI of a picture."""
+
+replaced = dataclasses.replace

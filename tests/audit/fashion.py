@@ -52,6 +52,10 @@ def gini(values: np.ndarray) -> float:
     return float((2 * places - ordered.size - 1) @ ordered / (ordered.size * ordered.sum()))
 
 
+def mean_map(maps: np.ndarray) -> str:
+    return drawn(heat_map(maps.mean(0), size=(56, 56)))
+
+
 def fashion() -> Document:
     """The document."""
     instrumented = instrument(MODEL, emit=("saliency", "contributions", "layer-maps"))
@@ -144,17 +148,21 @@ def fashion() -> Document:
             psi=manifest.psi,
             sites=tuple(SiteCard(s.name, s.kind, s.op, s.spatial) for s in manifest.sites),
         ),
-        settings=Settings(1e-4, "cpu", {"border": {"most": 0.2}, "residual": {"most": 1e-4}}, None, None, 0, 50, 200),
+        settings=Settings(
+            1e-4, "cpu", {"border": {"most": 0.2}, "residual": {"most": 1e-4}}, None, None, 0, 50,
+            200,
+        ),
         images=len(rows),
         broken=0,
         accuracy=float(np.mean([row.truth == row.target for row in rows])),
         findings=(
             Finding("border", "fail", "The map of 1 image lies on the border",
-                    "A map whose mass lies on the outer tenth of each side often follows padding or a frame. "
-                    "Look at the picture, and at how the images are cropped.",
+                    "A map whose mass lies on the outer tenth of each side often follows padding "
+                    "or a frame. Look at the picture, and at how the images are cropped.",
                     edge.border, 0.2, (edge.name,)),
             Finding("outlier", "warning", "The map of 1 image is unlike the others",
-                    "Its concentration is far from the median. Look whether the image is what its class should be.",
+                    "Its concentration is far from the median. Look whether the image is what its "
+                    "class should be.",
                     worst.outlier, 1.0, (worst.name,)),
             Finding("residual", "note", "Every explanation is complete",
                     "The largest residual is within what float32 rounds.",
@@ -173,7 +181,7 @@ def fashion() -> Document:
             ClassRow(index, labels[index], images,
                      float(np.mean([r.truth == index for r in rows if r.target == index])),
                      sum(r.outlier > 1 for r in rows if r.target == index),
-                     drawn(heat_map(np.mean([found.saliency[n] for n, r in enumerate(rows) if r.target == index], 0), size=(56, 56))))
+                     mean_map(found.saliency[found.targets == index]))
             for index, images in predicted.most_common()
         ),
         rows=tuple(rows),

@@ -9,7 +9,6 @@ from fg_onnx.audit.document import Document, ImageRow
 from fg_onnx.audit.report import charts, layout, words
 from fg_onnx.audit.report.markup import NEWLINE, Html, element, join, picture
 from fg_onnx.audit.report.numbers import number, percent
-from fg_onnx.audit.report.text import basename
 
 _SIZES = (12, 24, 48, 96)
 _SIZE = 24
@@ -29,8 +28,9 @@ def section(document: Document) -> Html:
     for place, finding in enumerate(document.findings):
         for name in finding.images:
             named.setdefault(name, []).append(place)
+    folder = words.folder(document)
     order = sorted(range(len(rows)), key=lambda place: -_known(rows[place].outlier))
-    cards = (_card(document, place, named.get(rows[place].name, [])) for place in order)
+    cards = (_card(document, place, named.get(rows[place].name, []), folder) for place in order)
     return layout.section(
         "gallery",
         "Gallery",
@@ -102,19 +102,18 @@ def _pages() -> Html:
 # --- a card -------------------------------------------------------------------------------------
 
 
-def _card(document: Document, place: int, findings: list[int]) -> Html:
+def _card(document: Document, place: int, findings: list[int], folder: str) -> Html:
     row = document.rows[place]
+    name = row.name.removeprefix(folder)
     key = f"image-{place}"
     return element(
         "li",
         element(
             "article",
-            _pictures(row),
+            _pictures(row, name),
             element(
                 "div",
-                element(
-                    "h3", element("bdi", basename(row.name)), id=f"{key}-title", title=row.name
-                ),
+                element("h3", element("bdi", name), id=f"{key}-title", title=row.name),
                 _said(row),
                 _marks(document, findings),
                 _numbers(row),
@@ -135,8 +134,7 @@ def _card(document: Document, place: int, findings: list[int]) -> Html:
     )
 
 
-def _pictures(row: ImageRow) -> Html:
-    name = basename(row.name)
+def _pictures(row: ImageRow, name: str) -> Html:
     below = picture(row.picture, f"{name}, as the model saw it", class_="picture", loading="lazy")
     above = picture(row.overlay, f"Map of {name}", class_="overlay", loading="lazy")
     if below is None and above is None:
@@ -192,10 +190,6 @@ def _layers(row: ImageRow) -> Html | None:
         for name, uri in row.layers
         if (shown := picture(uri, f"Map of layer {name}", loading="lazy")) is not None
     ]
-    return (
-        element(
-            "ol", join(drawn), class_="strip", aria_label="Layers, from input to output", tabindex=0
-        )
-        if drawn
-        else None
-    )
+    if not drawn:
+        return None
+    return element("ol", join(drawn), class_="strip", aria_label="Layers, from input to output")

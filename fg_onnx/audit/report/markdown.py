@@ -82,15 +82,15 @@ def _findings(document: Document) -> str:
                 f"**{plain(finding.title)}**<br>{plain(finding.text)}",
                 number(finding.measured),
                 number(finding.limit),
-                _images(finding),
+                _images(finding, words.folder(document)),
             )
             for finding in document.findings
         ),
     )
 
 
-def _images(finding: Finding) -> str:
-    named = [code(basename(name)) for name in finding.images[:_IMAGES]]
+def _images(finding: Finding, folder: str) -> str:
+    named = [code(name.removeprefix(folder)) for name in finding.images[:_IMAGES]]
     more = len(finding.images) - len(named)
     return "<br>".join([*named, f"and {count(more)} more"] if more else named)
 

@@ -59,15 +59,16 @@ def header(document: Document) -> Html:
 def findings(document: Document) -> Html:
     """Every finding, those that fail first."""
     places = {row.name: f"image-{place}" for place, row in enumerate(document.rows)}
+    folder = words.folder(document)
     if not document.findings:
         body = element("p", "Every check held, and there is nothing to note.", class_="empty")
     else:
-        cards = (_finding(finding, places) for finding in document.findings)
+        cards = (_finding(finding, places, folder) for finding in document.findings)
         body = element("ol", join(cards), class_="findings")
     return section("findings", "Findings", None, body)
 
 
-def _finding(finding: Finding, places: dict[str, str]) -> Html:
+def _finding(finding: Finding, places: dict[str, str], folder: str) -> Html:
     severity = finding.severity
     return element(
         "li",
@@ -80,7 +81,7 @@ def _finding(finding: Finding, places: dict[str, str]) -> Html:
         element("h3", finding.title),
         element("p", finding.text),
         _compared(finding),
-        _images(finding, places),
+        _images(finding, places, folder),
         class_=f"finding {severity}",
     )
 
@@ -92,10 +93,10 @@ def _compared(finding: Finding) -> Html | None:
     return facts({name: None if v is None else number(v) for name, v in values.items()}, "inline")
 
 
-def _images(finding: Finding, places: dict[str, str]) -> Html | None:
+def _images(finding: Finding, places: dict[str, str], folder: str) -> Html | None:
     if not finding.images:
         return None
-    items = [_image(name, places.get(name)) for name in finding.images]
+    items = [_image(name, places.get(name), folder) for name in finding.images]
     first = element("ul", join(items[:_LISTED]), class_="names", aria_label="Images, worst first")
     if len(items) <= _LISTED:
         return first
@@ -104,8 +105,8 @@ def _images(finding: Finding, places: dict[str, str]) -> Html | None:
     return join([first, element("details", element("summary", more), rest)])
 
 
-def _image(name: str, place: str | None) -> Html:
-    shown = element("bdi", basename(name))
+def _image(name: str, place: str | None, folder: str) -> Html:
+    shown = element("bdi", name.removeprefix(folder))
     if place is None:
         return element("li", element("span", shown, title=name))
     return element("li", element("a", shown, href=f"#{place}", title=name))

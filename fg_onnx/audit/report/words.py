@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -60,6 +61,15 @@ def shown(document: Document) -> str:
         f"then a sample of the rest, {count(document.settings.shown)} at most. The numbers of all "
         "images are in the Parquet files beside this report."
     )
+
+
+def folder(document: Document) -> str:
+    """The folder that all images lie in, with its slash, to be left out of their names."""
+    names = {row.name for row in document.rows}
+    names.update(name for finding in document.findings for name in finding.images)
+    folders = [name.replace("\\", "/").split("/")[:-1] for name in names]
+    common = itertools.takewhile(lambda parts: len(set(parts)) == 1, zip(*folders, strict=False))
+    return next(iter(names), "")[: sum(len(parts[0]) + 1 for parts in common)]
 
 
 def by_kind(document: Document) -> dict[str, float]:
