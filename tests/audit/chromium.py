@@ -37,6 +37,7 @@ TIMEOUT = 30  # seconds for one answer
 KEYS = {
     "Tab": ("Tab", 9),
     "Enter": ("Enter", 13),
+    "Escape": ("Escape", 27),
     "ArrowLeft": ("ArrowLeft", 37),
     "ArrowRight": ("ArrowRight", 39),
     "Home": ("Home", 36),
@@ -172,14 +173,17 @@ class Chromium:
             width=width, height=800, deviceScaleFactor=1, mobile=width < 600,
         )  # fmt: skip
         self.look(dark=dark)
-        self.call("Page.navigate", url="about:blank")
+        self._go("about:blank")
         self.errors.clear()
         self.dialogs.clear()
         self.requests.clear()
+        self._go(path.as_uri())
+
+    def _go(self, url: str) -> None:
         self._loaded = False
-        self.call("Page.navigate", url=path.as_uri())
-        while not self._loaded or self.tell("location.protocol") != "file:":
-            self._loaded or self._receive()
+        self.call("Page.navigate", url=url)
+        while not self._loaded:
+            self._receive()
 
     def look(self, *, dark: bool = False, medium: str = "screen") -> None:
         """Light or dark, on a screen or in print."""
@@ -193,6 +197,10 @@ class Chromium:
         )
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
+
+    def settle(self) -> None:
+        """Waits until events that are due were handled."""
+        self.tell("new Promise(done => requestAnimationFrame(() => setTimeout(done)))")
 
     def press(self, key: str, times: int = 1) -> None:
         """A key of the keyboard."""

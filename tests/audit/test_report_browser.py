@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
 
 from fg_onnx.audit.report import page
+from fg_onnx.audit.report.text import visible
 from tests.audit import documents
 
 pytestmark = pytest.mark.browser
@@ -102,7 +104,7 @@ def test_a_finding_leads_to_its_image_on_any_page(usual):
     for name in finding.images:
         usual.choose("of-class", "")
         usual.tell(f"document.querySelector('.finding a[title={json.dumps(name)}]').click()")
-        usual.tell("new Promise(done => setTimeout(done, 50))")
+        usual.settle()
         assert usual.tell("document.activeElement.dataset.name") == name
         assert name in usual.tell(NAMES)
 
@@ -129,3 +131,217 @@ def test_pictures_lie_on_each_other(usual):
     assert boxes[0] == boxes[1]
     loaded = f"{VISIBLE}[0].querySelector('img').naturalWidth"
     assert usual.tell(loaded) == 28
+
+
+# --- one image in the whole window --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["click", "Enter"])
+def test_an_image_is_enlarged_and_left_again(usual, way):
+    first = "#cards > li:not([hidden]) .enlarge"
+    if way == "click":
+        usual.click("#cards > li:not([hidden]) .picture")
+    else:
+        usual.tell(f"document.querySelector('{first}').focus()")
+        usual.press("Enter")
+    name = usual.tell(NAMES)[0]
+    assert usual.tell("document.getElementById('viewer').open")
+    assert name.endswith(usual.tell("document.getElementById('viewer-title').textContent"))
+    usual.press("Escape")
+    usual.settle()
+    assert not usual.tell("document.getElementById('viewer').open")
+    assert usual.tell(f"document.activeElement === document.querySelector('{first}')")
+    is_quiet(usual)
+
+
+def test_the_viewer_leads_on_and_fades(usual):
+    names = [name.rpartition("/")[2] for name in usual.tell(NAMES)]
+    title = "document.getElementById('viewer-title').textContent"
+    usual.click("#cards > li:not([hidden]) .enlarge")
+    assert usual.tell("document.getElementById('before').disabled")
+    usual.tell("document.getElementById('close').focus()")
+    usual.press("ArrowRight")
+    assert usual.tell(title) == names[1]
+    usual.click("#after")
+    assert usual.tell(title) == names[2]
+    usual.click("#before")
+    assert usual.tell(title) == names[1]
+    usual.tell("document.getElementById('viewer-opacity').focus()")
+    usual.press("Home")
+    assert usual.tell(title) == names[1]
+    overlay = "getComputedStyle(document.querySelector('#viewed .overlay')).opacity"
+    assert usual.tell(overlay) == "0"
+    assert usual.tell("document.getElementById('opacity').value") == "0"
+
+
+def test_the_viewer_lays_any_layer_over_the_picture(usual):
+    name = usual.tell(NAMES)[0]
+    usual.click("#cards > li:not([hidden]) .enlarge")
+    laid = "document.querySelector('#viewed .overlay').getAttribute('src')"
+    sources = [ROWS[name].overlay, *(uri for _, uri in ROWS[name].layers)]
+    for place, source in enumerate(sources):
+        usual.click(f"#viewed .strip li:nth-child({place + 1}) button")
+        assert usual.tell(laid) == source
+        pressed = "Array.from(document.querySelectorAll('#viewed .strip button'))"
+        states = usual.tell(f"{pressed}.map(b => b.getAttribute('aria-pressed'))")
+        assert states == ["true" if n == place else "false" for n in range(len(sources))]
+
+
+# --- for everybody ------------------------------------------------------------------------------
+
+# of every text that is shown: what it says, and its contrast with what lies behind it
+CONTRASTS = """(() => {
+  const parts = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const over = (above, below) => {
+    const a = above[3] ?? 1;
+    return [0, 1, 2].map(n => a * above[n] + (1 - a) * below[n]);
+  };
+  const light = (colour) => {
+    const [r, g, b] = colour.map(c => c / 255).map(
+      c => c <= .03928 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4);
+    return .2126 * r + .7152 * g + .0722 * b;
+  };
+  const behind = (element) => {
+    const chain = [];
+    for (let at = element; at; at = at.parentElement) chain.push(at);
+    return chain.reverse().reduce(
+      (below, at) => over(parts(getComputedStyle(at).backgroundColor), below), [255, 255, 255]);
+  };
+  const found = [];
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const at = texts.currentNode.parentElement;
+    if (!texts.currentNode.data.trim() || !at.checkVisibility() || at.disabled) continue;
+    const style = getComputedStyle(at);
+    const back = behind(at);
+    const ink = over(parts(at instanceof SVGElement ? style.fill : style.color), back);
+    const [x, y] = [light(ink), light(back)].sort((a, b) => b - a);
+    found.push([texts.currentNode.data, (x + .05) / (y + .05)]);
+  }
+  return found;
+})()"""
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("name", ["usual", "empty", "broken"])
+def test_contrast(browser, pages, name, dark):
+    browser.open(pages / f"{name}.html", dark=dark)
+    found = browser.tell(CONTRASTS)
+    assert len(found) > 50
+    assert [text for text, ratio in found if ratio < 4.5] == []
+
+
+def test_the_keyboard_reaches_all_controls_and_shows_where_it_is(usual):
+    seen = []
+    for _ in range(400):
+        usual.press("Tab")
+        at = usual.tell(
+            "(() => { const at = document.activeElement; return [at.id || at.className ||"
+            " at.getAttribute('href') || at.tagName, getComputedStyle(at).outlineStyle]; })()"
+        )
+        if at[0] == "BODY":
+            break
+        seen.append(at)
+    assert [where for where, outline in seen if outline == "none"] == []
+    assert seen[0][0] == "skip"
+    reached = [where for where, _ in seen]
+    for control in ("opacity", "of-class", "of-finding", "sort", "size", "next", "choose",
+                    "frame", "enlarge", "#gallery"):  # fmt: skip
+        assert control in reached
+
+
+def test_the_first_link_skips_to_the_findings(usual):
+    usual.press("Tab")
+    usual.press("Enter")
+    assert usual.tell("location.hash") == "#findings"
+
+
+def test_everything_has_a_role_and_a_name(usual):
+    nodes = usual.call("Accessibility.getFullAXTree")["nodes"]
+    found = [
+        (node["role"]["value"], node.get("name", {}).get("value", ""))
+        for node in nodes
+        if not node["ignored"]
+    ]
+    roles = {role for role, _ in found}
+    assert {"main", "banner", "contentinfo", "navigation", "status", "slider", "table"} <= roles
+    named = {"button", "slider", "combobox", "link", "image", "img", "table", "region", "article"}
+    assert [role for role, name in found if role in named and not name] == []
+    headings = [
+        next(p["value"]["value"] for p in node["properties"] if p["name"] == "level")
+        for node in nodes
+        if not node["ignored"] and node["role"]["value"] == "heading"
+    ]
+    assert headings[0] == 1
+    assert headings.count(1) == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(headings))
+
+
+def test_reads_without_scripts(browser, pages):
+    browser.open(pages / "usual.html", scripts=False)
+    shown = "Array.from(document.querySelectorAll('{}')).filter(e => e.checkVisibility()).length"
+    assert browser.tell(shown.format("#cards > li")) == len(ROWS)
+    assert browser.tell(shown.format("#cards .pair img")) == 2 * len(ROWS)
+    for control in (".controls", ".pages", ".choose", ".enlarge"):
+        assert browser.tell(shown.format(control)) == 0
+    boxes = browser.tell(
+        "Array.from(document.querySelectorAll('#cards > li:first-child .pair img'))"
+        ".map(i => i.getBoundingClientRect().x)"
+    )
+    assert boxes[0] < boxes[1]
+
+
+def test_prints_everything_and_no_controls(usual):
+    usual.look(medium="print")
+    shown = "Array.from(document.querySelectorAll('{}')).filter(e => e.checkVisibility()).length"
+    assert usual.tell(shown.format("#cards > li")) == len(ROWS)
+    for control in ("body > nav", ".controls", ".pages", "button", "dialog"):
+        assert usual.tell(shown.format(control)) == 0
+    hidden = "getComputedStyle(document.querySelector('details'), '::details-content')"
+    assert usual.tell(f"{hidden}.contentVisibility") == "visible"
+    assert usual.tell("getComputedStyle(document.querySelector('.frame')).maxHeight") == "none"
+    assert usual.pdf().startswith(b"%PDF")
+    assert not usual.tell("document.querySelector('details').open")
+
+
+# --- nothing gets out, and the tests would see it -----------------------------------------------
+
+BAD = (
+    "<script>alert(1); fetch('http://127.0.0.1:9/a'); console.error('b'); throw 1</script>"
+    "<img src='http://127.0.0.1:9/c.png' onerror='alert(2)'>"
+)
+
+
+def test_a_page_that_does_what_it_should_not_is_noticed(browser, tmp_path):
+    (tmp_path / "bad.html").write_text(f"<!DOCTYPE html><title>bad</title>{BAD}")
+    browser.open(tmp_path / "bad.html")
+    assert browser.dialogs == ["1", "2"]
+    assert {"http://127.0.0.1:9/a", "http://127.0.0.1:9/c.png"} <= set(browser.requests)
+    assert len(browser.errors) >= 2
+
+
+def test_what_comes_through_unescaped_does_not_run_all_the_same(browser, pages, tmp_path):
+    bad = (pages / "usual.html").read_text("utf-8").replace("</main>", f"{BAD}</main>")
+    (tmp_path / "bad.html").write_text(bad, "utf-8")
+    browser.open(tmp_path / "bad.html")
+    assert browser.dialogs == []
+    assert all("Content Security Policy" in error for error in browser.errors)
+    assert len(browser.errors) >= 2
+    assert browser.tell(COUNT) == "1 to 24 of 60"
+
+
+def test_names_are_read_as_they_are(browser, pages):
+    browser.open(pages / "hostile.html")
+    browser.choose("size", "96")
+    browser.choose("sort", "score")
+    hostile = documents.hostile()
+    order = sorted(hostile.rows, key=lambda row: -row.score)
+    titles = browser.tell(f"{VISIBLE}.map(c => c.querySelector('h3').title)")
+    assert titles == [visible(row.name) for row in order]
+    for row in order[:6]:
+        browser.choose("of-class", str(row.target))
+        assert browser.tell(NAMES) == [visible(row.name)]
+        browser.click("#cards > li:not([hidden]) .enlarge")
+        assert browser.tell("document.querySelectorAll('#viewed script').length") == 0
+        browser.press("Escape")
+    is_quiet(browser)

@@ -38,6 +38,7 @@ def section(document: Document) -> Html:
         _controls(document),
         element("ol", join(cards, NEWLINE), class_="cards", id="cards"),
         _pages(),
+        _viewer(),
     )
 
 
@@ -62,7 +63,7 @@ def _controls(document: Document) -> Html:
     }
     opacity = element(
         "label",
-        element("span", "Overlay ", element("output", "70%", id="opacity-said")),
+        element("span", "Overlay ", element("span", "70%", id="opacity-said")),
         element("input", id="opacity", type="range", min=0, max=100, value=70, step=5),
         class_="slider",
     )
@@ -96,6 +97,31 @@ def _pages() -> Html:
         element("button", "Next", type="button", id="next"),
         class_="pages",
         aria_label="Pages of the gallery",
+    )
+
+
+def _viewer() -> Html:
+    """One image in the whole window; filled, and opened, by the script."""
+    slider = element(
+        "label",
+        element("span", "Overlay"),
+        element("input", id="viewer-opacity", type="range", min=0, max=100, step=5),
+        class_="slider",
+    )
+    return element(
+        "dialog",
+        element("h2", id="viewer-title"),
+        element(
+            "div",
+            slider,
+            element("button", "Previous", type="button", id="before"),
+            element("button", "Next", type="button", id="after"),
+            element("button", "Close", type="button", id="close"),
+            class_="tools",
+        ),
+        element("div", id="viewed"),
+        id="viewer",
+        aria_labelledby="viewer-title",
     )
 
 
@@ -140,7 +166,8 @@ def _pictures(row: ImageRow, name: str) -> Html:
     if below is None and above is None:
         why = "unreadable" if row.broken is not None else "no picture"
         return element("div", element("p", why), class_="pair without")
-    return element("div", below, above, class_="pair")
+    enlarge = element("button", "⤢", type="button", class_="enlarge", aria_label=f"Enlarge {name}")
+    return element("div", element("div", below, above, class_="pair"), enlarge, class_="shot")
 
 
 def _said(row: ImageRow) -> Html:

@@ -13,7 +13,7 @@ from fg_onnx.audit.report.text import basename, visible
 _LAYERS = 8
 _CLASSES = 10
 _IMAGES = 3
-_SYMBOLS = {"fail": "❌", "warning": "⚠️", "note": "\N{INFORMATION SOURCE}\ufe0f", "pass": "✅"}
+_SYMBOLS = {"fail": "❌", "warning": "⚠️", "note": "ℹ️", "pass": "✅"}
 
 # all that Markdown gives a meaning, but for what has one at the start of a line alone
 _SPECIAL = re.compile(r"[\\`*_{}\[\]<>()#+!|~&@:$\"'=^%]")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-NONE = "\N{EN DASH}"
-_MINUS = str.maketrans({"-": "\N{MINUS SIGN}"})
+NONE = "–"
+_MINUS = str.maketrans({"-": "−"})
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -25,13 +25,13 @@ def number(value: float | None) -> str:
     if value is None:
         return NONE
     if not math.isfinite(value):
-        return "not a number" if math.isnan(value) else "∞" if value > 0 else "\N{MINUS SIGN}∞"
+        return "not a number" if math.isnan(value) else "∞" if value > 0 else "−∞"
     if value == 0:
         return "0"
     if not 1e-3 <= abs(value) < 1e6:
         digits, _, power = f"{value:.1e}".partition("e")
         raised = str(int(power)).translate(_RAISED)
-        return f"{digits.removesuffix('.0').translate(_MINUS)}\N{MULTIPLICATION SIGN}10{raised}"
+        return f"{digits.removesuffix('.0').translate(_MINUS)}×10{raised}"
     places = max(0, 2 - math.floor(math.log10(abs(value))))
     written = f"{value:,.{places}f}"
     return (written.rstrip("0").rstrip(".") if places else written).translate(_MINUS)

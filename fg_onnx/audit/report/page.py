@@ -17,7 +17,7 @@ _SLOT = re.compile(r"\{\{(\w+)\}\}")
 
 def text(document: Document) -> str:
     """The whole page."""
-    style, script = _asset("page.css"), _asset("page.js")
+    style, script = _asset("page.css"), _asset("gallery.js") + _asset("viewer.js")
     sections = [
         overview.findings(document),
         model.card(document),

@@ -32,14 +32,10 @@ document.addEventListener("DOMContentLoaded", () => {
   const show = () => {
     page = Math.min(Math.max(page, 0), pages() - 1);
     const first = page * size();
-    const shown = found.slice(first, first + size());
-    for (const card of all) card.hidden = true;
-    for (const card of shown) {
-      card.hidden = false;
-      list.append(card);
-    }
+    const shown = new Set(found.slice(first, first + size()));
+    for (const card of all) card.hidden = !shown.has(card);
     const text = found.length
-      ? `${first + 1} to ${first + shown.length} of ${found.length}`
+      ? `${first + 1} to ${first + shown.size} of ${found.length}`
       : "No image fits.";
     at("count").textContent = text;
     at("page").textContent = `Page ${page + 1} of ${pages()}`;
@@ -54,6 +50,7 @@ document.addEventListener("DOMContentLoaded", () => {
       (ofClass === "" || card.dataset.class === ofClass) &&
       (ofFinding === "" || (card.dataset.findings ?? "").split(" ").includes(ofFinding)));
     found.sort(orders[at("sort").value]);
+    list.append(...found); // and before them, unseen, those that do not fit
     show();
   };
 
@@ -85,7 +82,7 @@ document.addEventListener("DOMContentLoaded", () => {
 
   const fade = () => {
     const value = `${at("opacity").value}%`;
-    list.style.setProperty("--overlay", at("opacity").value / 100);
+    document.documentElement.style.setProperty("--overlay", at("opacity").value / 100);
     at("opacity-said").textContent = value;
     at("opacity").setAttribute("aria-valuetext", value);
   };
