@@ -33,7 +33,7 @@ FLAGS = (
     "--hide-scrollbars",
     "--remote-debugging-pipe",
 )
-TIMEOUT = 30  # seconds for one answer
+TIMEOUT = 120  # seconds for one answer: a browser that hangs, and not a machine that is busy
 KEYS = {
     "Tab": ("Tab", 9),
     "Enter": ("Enter", 13),
