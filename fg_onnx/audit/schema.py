@@ -1,4 +1,4 @@
-"""The published JSON Schemas of what an audit reads and writes."""
+"""The published JSON Schema of what an audit writes."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ import json
 from importlib import resources
 from typing import Any
 
-from fg_onnx.audit.document import SCHEMA_VERSION
-
 
 def document_schema() -> dict[str, Any]:
-    """Of ``audit.json``, as JSON Schema 2020-12; the file is ``schemas/audit-VERSION.json``."""
-    name = f"audit-{SCHEMA_VERSION}.json"
-    file = resources.files("fg_onnx.audit").joinpath("schemas", name)
+    """Of ``audit.json``, as JSON Schema 2020-12; its version is that of the document."""
+    file = resources.files("fg_onnx.audit").joinpath("document.schema.json")
     found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return found

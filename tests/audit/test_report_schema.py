@@ -13,8 +13,8 @@ import pytest
 
 from fg_onnx.audit import document as fields
 from fg_onnx.audit.document import SCHEMA_VERSION, Document
-from fg_onnx.audit.report.writing import json_text
 from fg_onnx.audit.schema import document_schema
+from fg_onnx.cli.console import to_json
 from tests.audit import documents
 
 SCHEMA = document_schema()
@@ -88,14 +88,14 @@ def agrees(described: dict, hint: typing.Any) -> bool:
 @pytest.mark.parametrize("written", ["usual", "empty", "hostile", "broken"])
 def test_every_document_validates_and_reads_back(written):
     document = getattr(documents, written)()
-    text = json_text(document)
+    text = to_json(document.to_dict())
     validate(text)
     assert Document.from_dict(json.loads(text)) == document
 
 
 def test_what_is_no_number_is_null():
     row = documents.row(0, score=float("nan"), residual=float("inf"))
-    text = json_text(documents.usual(rows=(row,)))
+    text = to_json(documents.usual(rows=(row,)).to_dict())
     validate(text)
     (read,) = json.loads(text)["rows"]
     assert read["score"] is None
@@ -131,7 +131,7 @@ def other_version(found):
     [wrong_type, unknown_field, missing_field, unknown_severity, remote_picture, other_version],
 )
 def test_refuses(change):
-    found = copy.deepcopy(json.loads(json_text(documents.usual())))
+    found = copy.deepcopy(json.loads(to_json(documents.usual().to_dict())))
     change(found)
     with pytest.raises(jsonschema.ValidationError):
         validate(json.dumps(found))

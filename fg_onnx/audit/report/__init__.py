@@ -1,4 +1,4 @@
-"""What an audit found, for people and for pipelines: HTML, Markdown, JUnit and JSON.
+"""What an audit found, for people and for pipelines: HTML, Markdown and JUnit.
 
 Everything is made of an `fg_onnx.audit.document.Document` and of nothing else.
 """

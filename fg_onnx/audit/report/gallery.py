@@ -6,9 +6,9 @@ import math
 from collections import Counter
 
 from fg_onnx.audit.document import Document, ImageRow
-from fg_onnx.audit.report import charts, layout, words
-from fg_onnx.audit.report.markup import NEWLINE, Html, element, join, picture
-from fg_onnx.audit.report.numbers import number, percent
+from fg_onnx.audit.report import layout, words
+from fg_onnx.audit.report.cards import Cards
+from fg_onnx.audit.report.markup import NEWLINE, Html, element, join
 
 _SIZES = (12, 24, 48, 96)
 _SIZE = 24
@@ -23,30 +23,22 @@ _SORTS = {
 
 def section(document: Document) -> Html:
     """Controls, cards in the order of the first way to sort, and pages."""
-    rows = document.rows
-    named: dict[str, list[int]] = {}
-    for place, finding in enumerate(document.findings):
-        for name in finding.images:
-            named.setdefault(name, []).append(place)
-    folder = words.folder(document)
-    order = sorted(range(len(rows)), key=lambda place: -_known(rows[place].outlier))
-    cards = (_card(document, place, named.get(rows[place].name, []), folder) for place in order)
+    cards = Cards(document)
+    places = sorted(range(len(document.rows)), key=lambda place: -_outlier(document.rows[place]))
     return layout.section(
         "gallery",
         "Gallery",
         words.shown(document),
         _controls(document),
-        element("ol", join(cards, NEWLINE), class_="cards", id="cards"),
+        element("ol", join(map(cards.card, places), NEWLINE), class_="cards", id="cards"),
         _pages(),
         _viewer(),
     )
 
 
-def _known(value: float | None) -> float:
-    return -math.inf if value is None or math.isnan(value) else value
-
-
-# --- controls -----------------------------------------------------------------------------------
+def _outlier(row: ImageRow) -> float:
+    """For sorting: images without one come last."""
+    return -math.inf if row.outlier is None or math.isnan(row.outlier) else row.outlier
 
 
 def _controls(document: Document) -> Html:
@@ -123,100 +115,3 @@ def _viewer() -> Html:
         id="viewer",
         aria_labelledby="viewer-title",
     )
-
-
-# --- a card -------------------------------------------------------------------------------------
-
-
-def _card(document: Document, place: int, findings: list[int], folder: str) -> Html:
-    row = document.rows[place]
-    name = row.name.removeprefix(folder)
-    key = f"image-{place}"
-    return element(
-        "li",
-        element(
-            "article",
-            _pictures(row, name),
-            element(
-                "div",
-                element("h3", element("bdi", name), id=f"{key}-title", title=row.name),
-                _said(row),
-                _marks(document, findings),
-                _numbers(row),
-                class_="text",
-            ),
-            _layers(row),
-            aria_labelledby=f"{key}-title",
-        ),
-        id=key,
-        tabindex=-1,
-        class_="card",
-        data_name=row.name,
-        data_class=row.target,
-        data_outlier=row.outlier,
-        data_residual=row.residual,
-        data_score=row.score,
-        data_findings=" ".join(map(str, findings)) or None,
-    )
-
-
-def _pictures(row: ImageRow, name: str) -> Html:
-    below = picture(row.picture, f"{name}, as the model saw it", class_="picture", loading="lazy")
-    above = picture(row.overlay, f"Map of {name}", class_="overlay", loading="lazy")
-    if below is None and above is None:
-        why = "unreadable" if row.broken is not None else "no picture"
-        return element("div", element("p", why), class_="pair without")
-    enlarge = element("button", "⤢", type="button", class_="enlarge", aria_label=f"Enlarge {name}")
-    return element("div", element("div", below, above, class_="pair"), enlarge, class_="shot")
-
-
-def _said(row: ImageRow) -> Html:
-    if row.broken is not None:
-        return element("p", row.broken, class_="said broken")
-    label = element("bdi", words.of_class(row.target, row.label), class_="label")
-    if row.truth is None:
-        return element("p", label, class_="said")
-    if row.truth == row.target:
-        return element("p", label, element("span", "right", class_="right"), class_="said")
-    wrong = element("span", f"labelled class {row.truth}", class_="wrong")
-    return element("p", label, wrong, class_="said")
-
-
-def _marks(document: Document, findings: list[int]) -> Html | None:
-    if not findings:
-        return None
-    marks = (
-        element("li", document.findings[place].check, class_=document.findings[place].severity)
-        for place in findings
-    )
-    return element("ul", join(marks), class_="marks", aria_label="Findings")
-
-
-def _numbers(row: ImageRow) -> Html | None:
-    if row.broken is not None:
-        return None
-    numbers = layout.facts(
-        {
-            "Score": number(row.score),
-            "Residual": number(row.residual),
-            "Outlier": number(row.outlier),
-            "Concentration": number(row.concentration),
-            "Border": percent(row.border),
-            "Inside": None if row.inside is None else percent(row.inside),
-            "Pointing": None if row.pointing is None else "hit" if row.pointing else "miss",
-        },
-        "small",
-    )
-    shares = {kind: row.shares.get(kind, 0.0) for kind in words.KINDS}
-    return join([charts.stack(shares, "thin"), numbers])
-
-
-def _layers(row: ImageRow) -> Html | None:
-    drawn = [
-        element("li", shown, element("span", element("bdi", name), title=name))
-        for name, uri in row.layers
-        if (shown := picture(uri, f"Map of layer {name}", loading="lazy")) is not None
-    ]
-    if not drawn:
-        return None
-    return element("ol", join(drawn), class_="strip", aria_label="Layers, from input to output")

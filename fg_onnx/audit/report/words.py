@@ -59,7 +59,7 @@ def shown(document: Document) -> str:
     return (
         f"{count(rows)} of {counted(document.images, 'image')}: the worst of every finding first, "
         f"then a sample of the rest, {count(document.settings.shown)} at most. The numbers of all "
-        "images are in the Parquet files beside this report."
+        "images are in the Parquet file beside this report."
     )
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import math
 from pathlib import Path
-from typing import Any
 
 from fg_onnx.audit.document import Document
 from fg_onnx.audit.report import junit, markdown, page
@@ -15,7 +12,9 @@ STEM = "audit"
 
 
 def write_reports(document: Document, folder: Path) -> list[Path]:
-    """Writes ``audit.html``, ``audit.md``, ``audit.xml`` and, last, ``audit.json``.
+    """Writes ``audit.html``, ``audit.md`` and ``audit.xml``.
+
+    ``audit.json`` is left to the caller: it is written last, for its presence says that all is.
 
     Args:
         document: what the audit found.
@@ -28,29 +27,10 @@ def write_reports(document: Document, folder: Path) -> list[Path]:
         OutputError: ``not-writable``.
     """
     written = []
-    for suffix, text in (
-        (".html", page.text),
-        (".md", markdown.text),
-        (".xml", junit.text),
-        (".json", json_text),
-    ):
-        path = Path(folder) / f"{STEM}{suffix}"
+    forms = {"html": page.text, "md": markdown.text, "xml": junit.text}
+    for suffix, text in forms.items():
+        path = Path(folder) / f"{STEM}.{suffix}"
         with replacing(path) as temporary:
             temporary.write_bytes(text(document).encode())
         written.append(path)
     return written
-
-
-def json_text(document: Document) -> str:
-    """The document as its JSON Schema describes it; what is no number is null."""
-    return json.dumps(_finite(document.to_dict()), indent=1, allow_nan=False) + "\n"
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value
