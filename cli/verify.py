@@ -13,8 +13,9 @@ import typer
 
 from fg_onnx.errors import EngineError, InputError
 
+from .against import Wanted, verify_against
 from .console import CHECK_FAILED, counted, note, say, say_json, table
-from .options import InputOption, JsonOption, ModelArgument, OutputOption
+from .options import InputOption, JsonOption, ModelArgument, OutputOption, PreprocessOption
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +27,24 @@ _MOST_SHOWN = 10
 
 def verify(
     model: ModelArgument,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="SOURCE",
+            show_default=False,
+            help="The source model that MODEL, an instrumented one, is verified against.",
+        ),
+    ] = None,
+    images: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="IMAGE",
+            show_default=False,
+            help="With --against: photographs, a folder or a glob; may be repeated. Default: "
+            "normal noise.",
+        ),
+    ] = None,
+    preprocess: PreprocessOption = None,
     engines: Annotated[
         bool,
         typer.Option(
@@ -54,19 +73,39 @@ def verify(
     output: OutputOption = None,
     tolerance: Annotated[
         float,
-        typer.Option(min=0.0, help="The largest difference that passes, relative to the largest."),
+        typer.Option(
+            min=0.0, help="Of --engines: the largest difference that passes, of the largest entry."
+        ),
     ] = 1e-5,
     json_: JsonOption = False,
 ) -> None:
-    """Check the gradients of MODEL, a source model.
+    """Check an instrumented MODEL --against its source, or a source MODEL by two --engines.
 
-    What is explained is a random linear functional of the explained tensor, so that all of it
-    takes part. Exit code 1 if any check does not hold; 2 if none was independent, since the
-    kernels of onnxruntime-training are no witness for a node of MODEL.
+    --against SOURCE: manifest, weights, outputs, completeness, gradients and map, without any code
+    of what built MODEL; with --engines, the gradients of SOURCE by two engines as well. Exit code 1
+    if any check does not hold, 2 if none failed and one could not be run.
+
+    --engines alone: what is explained is a random linear functional of the explained tensor, so
+    that all of it takes part. Exit code 1 if any check does not hold; 2 if none was independent,
+    since the kernels of onnxruntime-training are no witness for a node of MODEL.
     """
+    if against is not None:
+        verify_against(
+            model,
+            against,
+            Wanted(images or (), array, feed or (), preprocess, engines, tolerance),
+            json_=json_,
+        )
+        return
     if not engines:
         raise InputError(
-            "nothing-to-verify", "there is nothing to verify", "give --engines (see --help)"
+            "nothing-to-verify",
+            "there is nothing to verify",
+            "give --against SOURCE for an instrumented model, or --engines for a source model",
+        )
+    if images or preprocess is not None:
+        raise InputError(
+            "no-source", "--images and --preprocess go with --against", "give --array to --engines"
         )
     from fg_onnx.samples import read_array
     from fg_onnx.verification.engines import compare_engines

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from fg_onnx.pictures.preprocess import Preprocessing, load_preprocessing
     from fg_onnx.regions import region_seed
     from fg_onnx.session import Session
+    from fg_onnx.verification.gate import verify
+    from fg_onnx.verification.report import Verification
 
 # Imported when first asked for: `import fg_onnx` alone loads neither onnx nor OpenCV.
 _HOMES = {
@@ -36,12 +38,14 @@ _HOMES = {
     "Preprocessing": "pictures.preprocess",
     "Session": "session",
     "Site": "manifest",
+    "Verification": "verification.report",
     "find_images": "pictures.images",
     "instrument": "instrumentation",
     "load_preprocessing": "pictures.preprocess",
     "prepare": "pictures.images",
     "read_image": "pictures.images",
     "region_seed": "regions",
+    "verify": "verification.gate",
 }
 
 __all__ = [
@@ -54,6 +58,7 @@ __all__ = [
     "Preprocessing",
     "Session",
     "Site",
+    "Verification",
     "__version__",
     "find_images",
     "instrument",
@@ -61,6 +66,7 @@ __all__ = [
     "prepare",
     "read_image",
     "region_seed",
+    "verify",
 ]
 
 

@@ -1,0 +1,257 @@
+"""What both models do with the same images: outputs, score, completeness, slopes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fg_onnx import manifest
+from fg_onnx.manifest import Manifest
+from fg_onnx.verification.graphs import Graph, open_graph, run_session, run_tensors
+from fg_onnx.verification.report import Check, measured
+from fg_onnx.verification.slopes import slope
+
+Array = npt.NDArray[Any]
+
+OUTPUTS = {"float64": 1e-5, "float32": 1e-5, "float16": 1e-2, "bfloat16": 8e-2}
+"""Of the largest entry: sums of some thousand products in another order, for the runtime may fuse
+other nodes; of narrow floats some units in the last place."""
+
+RESIDUALS = {"float64": 1e-4, "float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
+"""Of the magnitudes that are added up."""
+
+UNITS = {"float64": 2.0**-24, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
+"""Unit roundoffs; what is added beside a model in float64 is so too, its outputs float32."""
+
+SLOPE = 2e-2
+"""What a slope may be off by beyond its own doubt, of the magnitude of the column."""
+DOUBTS = 5
+"""Of the doubt, for kinks on both sides of 0 can bend f in opposition, unseen by it."""
+LEAST = 1e-2
+"""Of all that f adds up: a column that cancels to less is known only as well as f itself."""
+TELLING = 0.05
+"""A slope that may be off by more than this, of the same, tells nothing."""
+
+
+@dataclass(frozen=True, eq=False)
+class Behaviour:
+    """Both models, and the inputs of every run."""
+
+    found: Manifest
+    model: Graph
+    source: Graph
+    runs: Sequence[Mapping[str, Array]]
+    draws: np.random.Generator
+
+    def checks(self) -> list[Check]:
+        """All of them, in order."""
+        checks = [self._outputs(), self._score(), self._completeness()]
+        checks += self._slopes()
+        return checks
+
+    @cached_property
+    def _session(self) -> Any:
+        return open_graph(self.model.proto, optimised=True)
+
+    @cached_property
+    def seeds(self) -> list[Array | None]:
+        """A cotangent for every run, None where a target is explained."""
+        if not self.found.seed:
+            return [None] * len(self.runs)
+        return [
+            self.draws.standard_normal(y.shape).astype(y.dtype) for y in self._explained_tensors
+        ]
+
+    def feeds(self, index: int, target: Array | None = None) -> dict[str, Array]:
+        """Of the instrumented model."""
+        fed = dict(self.runs[index])
+        seed = self.seeds[index]
+        if seed is not None:
+            fed[manifest.SEED] = seed
+        elif target is not None:
+            fed[manifest.TARGET] = target
+        return fed
+
+    @cached_property
+    def results(self) -> list[dict[str, Array]]:
+        """All outputs of the instrumented model, run by run, of the predicted class."""
+        return [run_session(self._session, self.feeds(i)) for i in range(len(self.runs))]
+
+    @cached_property
+    def _explained_tensors(self) -> list[Array]:
+        graph = self.source if self.found.output in self.source.makers else self.model
+        name = self.found.output
+        return [run_tensors(graph, run, [name], optimised=True)[name] for run in self.runs]
+
+    @property
+    def tolerance(self) -> float:
+        """Of outputs."""
+        return OUTPUTS[self.found.precision]
+
+    # --- outputs ------------------------------------------------------------------------------
+
+    def _outputs(self) -> Check:
+        names = list(self.source.outputs)
+        worst, where = 0.0, ""
+        sessions = [open_graph(self.source.proto, optimised=True)]
+        for run, found in zip(self.runs, self.results, strict=True):
+            expected = run_session(sessions[0], run, names)
+            for name in names:
+                gap = apart(found[name], expected[name])
+                if not gap <= worst:
+                    worst, where = gap, name
+        if not worst <= self.tolerance:
+            # The runtime's optimisations may move a model's outputs further than that: then both
+            # as they are written count.
+            worst, where = self._outputs_as_written(names)
+        detail = f"{len(names)} outputs" + (f", worst `{where}`" if where else "")
+        return measured("outputs", worst, self.tolerance, detail)
+
+    def _outputs_as_written(self, names: list[str]) -> tuple[float, str]:
+        pairs = []
+        for index, run in enumerate(self.runs):
+            expected = run_tensors(self.source, run, names)
+            found = run_tensors(self.model, self.feeds(index), names)
+            pairs += [(apart(found[name], expected[name]), name) for name in names]
+        return max(pairs, key=lambda pair: np.inf if np.isnan(pair[0]) else pair[0])
+
+    # --- the explained scalar -----------------------------------------------------------------
+
+    def _score(self) -> Check:
+        """``fg_score`` and ``fg_explained`` against the explained tensor of the source."""
+        worst = 0.0
+        for index, y in enumerate(self._explained_tensors):
+            found = self.results[index]
+            rows = y.reshape(len(found[manifest.SCORE]), -1).astype(np.float64)
+            seed = self.seeds[index]
+            if seed is not None:
+                expected = (rows * seed.reshape(rows.shape)).sum(1)
+                scale = np.abs(rows * seed.reshape(rows.shape)).sum(1).max()
+                gap = np.abs(found[manifest.SCORE] - expected).max()
+                worst = max(worst, float(gap / (scale or 1.0)))
+                continue
+            scale = np.abs(rows).max() or 1.0
+            for target in self._targets(index, rows.shape[1]):
+                given = (
+                    found if target is None else run_session(
+                        self._session, self.feeds(index, target),
+                        [manifest.SCORE, manifest.EXPLAINED],
+                    )
+                )  # fmt: skip
+                explained = given[manifest.EXPLAINED]
+                if explained.min() < 0 or explained.max() >= rows.shape[1]:
+                    return Check("score", "failed", f"`fg_explained` is {explained.tolist()}")
+                score = np.take_along_axis(rows, explained[:, None], axis=1)[:, 0]
+                gaps = [np.abs(given[manifest.SCORE] - score).max()]
+                if target is None:  # the predicted class: none scores more, up to rounding
+                    gaps.append((rows.max(1) - score).max())
+                elif not np.array_equal(explained, target):
+                    return Check("score", "failed", "`fg_explained` is not `fg_target`")
+                worst = max(worst, *(float(gap / scale) for gap in gaps))
+        what = "of a cotangent" if self.found.seed else "of the predicted and of another class"
+        return measured("score", worst, self.tolerance, f"f(x) {what}, of the largest score")
+
+    def _targets(self, index: int, count: int) -> list[Array | None]:
+        predicted = self.results[index][manifest.EXPLAINED]
+        return [None, (predicted + 1 + self.draws.integers(0, max(count - 1, 1))) % count]
+
+    def _completeness(self) -> Check:
+        if "contributions" not in self.found.emits:
+            return Check("completeness", "not applicable", "the model emits no contributions")
+        worst = 0.0
+        for found in self.results:
+            table = found[manifest.CONTRIBUTIONS].astype(np.float64)
+            gap = np.abs(table.sum(1) - found[manifest.SCORE])
+            scale = np.abs(table).sum(1)
+            worst = max(worst, float((gap / np.where(scale > 0, scale, 1.0)).max()))
+        count = sum(len(found[manifest.SCORE]) for found in self.results)
+        detail = f"row sums of the contributions against f(x), the worst of {count} images"
+        return measured("completeness", worst, RESIDUALS[self.found.precision], detail)
+
+    # --- slopes -------------------------------------------------------------------------------
+
+    def _slopes(self) -> list[Check]:
+        if "contributions" not in self.found.emits:
+            why = "the model emits no contributions"
+            return [Check(name, "not applicable", why) for name in ("input-slope", "bias-slopes")]
+        columns = {
+            0: self.found.input if self.found.pixels is None else None,
+            **{
+                1 + i: site.promoted_input
+                for i, site in enumerate(self.found.sites)
+                if site.promoted_input is not None
+            },
+        }
+        session = open_graph(self.model.with_outputs([manifest.SCORE]), optimised=True)
+        table = self.results[0][manifest.CONTRIBUTIONS].astype(np.float64)
+        fed = self.feeds(0, self.results[0].get(manifest.EXPLAINED))
+        checks = []
+        for name, indices in (("input-slope", [0]), ("bias-slopes", sorted(columns)[1:])):
+            named = {i: columns[i] for i in indices if columns[i] is not None}
+            if not named:
+                why = "no bias is promoted"
+                if name == "input-slope":
+                    why = "the input is of whole numbers, which cannot be varied a little"
+                checks.append(Check(name, "not applicable", why))
+                continue
+            checks.append(self._slope_check(name, session, fed, named, table))
+        return checks
+
+    def _slope_check(
+        self,
+        name: str,
+        session: Any,
+        fed: Mapping[str, Array],
+        named: Mapping[int, str | None],
+        table: Array,
+    ) -> Check:
+        scale = np.abs(table).sum(1)
+        worst, where, untold, faults = 0.0, "", 0, 0
+        for column, promoted in named.items():
+            assert promoted is not None
+            f = self._along(session, fed, promoted)
+            found = slope(f, scale, UNITS[self.found.precision])
+            size = np.maximum(np.abs(table[:, column]), LEAST * scale)
+            told = found.doubt <= TELLING * size
+            untold += int((~told).sum())
+            gap = np.abs(found.derivative - table[:, column])
+            over = np.where(told, gap / (DOUBTS * found.doubt + SLOPE * size), 0.0)
+            faults += int((over > 1).sum())
+            if over.max() > worst:
+                worst, where = float(over.max()), promoted
+        count = len(named) * len(table)
+        detail = f"{count - untold} of {count} slopes told"
+        detail += f", worst at `{where}`" if where else ""
+        if untold == count:
+            return Check(name, "not run", "kinks and rounding leave no step that tells a slope")
+        detail += "; 1 is as much as the differences' own doubt allows"
+        return measured(name, worst, 1.0, detail)
+
+    def _along(self, session: Any, fed: Mapping[str, Array], name: str) -> Callable[[float], Array]:
+        value = fed[name] if name in fed else self.model.constant(name)
+        assert value is not None
+
+        def at(t: float) -> Array:
+            changed = np.asarray(value * np.float64(1 + t)).astype(value.dtype)
+            score = run_session(session, {**fed, name: changed}, [manifest.SCORE])[manifest.SCORE]
+            return score.astype(np.float64)
+
+        return at
+
+
+def apart(ours: Array, theirs: Array) -> float:
+    """The largest difference, of the largest entry; infinite for another shape or type."""
+    if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
+        return float("inf")
+    if not ours.size or np.array_equal(ours, theirs):
+        return 0.0
+    a, b = ours.astype(np.float64), theirs.astype(np.float64)
+    same = (a == b) | (np.isnan(a) & np.isnan(b))  # infinities too
+    gap = np.abs(np.where(same, 0.0, a) - np.where(same, 0.0, b)).max()
+    scale = np.abs(b[np.isfinite(b)]).max(initial=0.0)
+    return float(gap / scale) if scale else float(gap)

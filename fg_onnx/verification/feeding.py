@@ -1,0 +1,114 @@
+"""What both models are fed: the images that were given, or noise, and their further inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from fg_onnx.errors import InputError
+from fg_onnx.verification.graphs import Graph
+
+Array = npt.NDArray[Any]
+_BATCH = 2  # of noise, where the batch is open
+
+
+def feeds_of(
+    source: Graph,
+    image: str,
+    images: npt.ArrayLike | None,
+    given: Mapping[str, npt.ArrayLike] | None,
+    draws: np.random.Generator,
+) -> list[dict[str, Array]]:
+    """The inputs of every run: all images at once, or as many at a time as the batch is fixed to.
+
+    Raises:
+        InputError: an array does not fit, or sizes are open and nothing was given.
+    """
+    value = source.required.get(image)
+    if value is None:
+        raise InputError(
+            "no-such-input",
+            f"`{source.name}` has no input `{image}`, which the other model explains",
+            "is it the source of the instrumented model?",
+        )
+    array = _noise(value, draws) if images is None else _fitted(value, np.asarray(images))
+    fixed = _dims(value)[0]
+    count = fixed if isinstance(fixed, int) else len(array)
+    if len(array) % count or not len(array):
+        raise InputError(
+            "fixed-batch",
+            f"`{image}` takes {count} images at a time, which {len(array)} do not fill",
+            f"give a multiple of {count}",
+        )
+    rest: dict[str, Array] = {}
+    for name, other in source.required.items():
+        if name == image:
+            continue
+        if given and name in given:
+            rest[name] = _fitted(other, np.asarray(given[name]))
+        else:
+            rest[name] = _noise(other, draws, batch=len(array))
+    runs = []
+    for start in range(0, len(array), count):
+        part = slice(start, start + count)
+        fed = {name: a[part] if _rows(a, len(array)) else a for name, a in rest.items()}
+        runs.append({image: array[part], **fed})
+    return runs
+
+
+def _rows(array: Array, count: int) -> bool:
+    return array.ndim > 0 and len(array) == count
+
+
+def _dims(value: onnx.ValueInfoProto) -> list[int | str]:
+    dims = value.type.tensor_type.shape.dim
+    return [dim.dim_value if dim.HasField("dim_value") else dim.dim_param for dim in dims]
+
+
+def _dtype(value: onnx.ValueInfoProto) -> np.dtype[Any]:
+    found: np.dtype[Any] = np.dtype(
+        onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+    )
+    return found
+
+
+def _fitted(value: onnx.ValueInfoProto, array: Array) -> Array:
+    dims = _dims(value)
+    fits = array.ndim == len(dims) and all(
+        not isinstance(dim, int) or dim == size
+        for dim, size in zip(dims[1:], array.shape[1:], strict=True)
+    )
+    if not fits:
+        raise InputError(
+            "wrong-shape",
+            f"`{value.name}` takes arrays of shape {dims}, not {list(array.shape)}",
+            "give preprocessed images of that shape",
+        )
+    return array.astype(_dtype(value), copy=False)
+
+
+def _noise(value: onnx.ValueInfoProto, draws: np.random.Generator, *, batch: int = _BATCH) -> Array:
+    first, *dims = _dims(value) or [1]
+    shape = [first if isinstance(first, int) else batch, *_known(value.name, dims)]
+    shape = shape[: len(_dims(value))]
+    dtype = _dtype(value)
+    if dtype.kind == "u" or (dtype.kind == "i" and len(shape) > 2):  # pixels
+        return draws.integers(0, 127, shape, endpoint=True).astype(dtype)
+    if dtype.kind in "ib":  # an index: the first is always there
+        return np.zeros(shape, dtype)
+    return draws.standard_normal(shape).astype(dtype)
+
+
+def _known(name: str, dims: Sequence[int | str]) -> list[int]:
+    sizes = [dim for dim in dims if isinstance(dim, int)]
+    if len(sizes) < len(dims):
+        raise InputError(
+            "open-sizes",
+            f"`{name}` leaves sizes open: {list(dims)}, so that nothing can be drawn for it",
+            "give images, or --feed NAME=FILE, of the size wanted",
+        )
+    return sizes

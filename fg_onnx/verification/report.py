@@ -1,0 +1,77 @@
+"""What a verification found: one record for each check, and a verdict."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Outcome = Literal["passed", "failed", "not applicable", "not run"]
+Verdict = Literal["passed", "failed", "undecided"]
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check.
+
+    Attributes:
+        name: stable, such as ``outputs``.
+        outcome: ``not applicable`` where the model does not hold what would be checked;
+            ``not run`` where it does, and it could not be checked.
+        detail: what was compared and what was found; or why it was not.
+        figure: the largest deviation, None where the check has none.
+        tolerance: that the figure may not exceed.
+    """
+
+    name: str
+    outcome: Outcome
+    detail: str
+    figure: float | None = None
+    tolerance: float | None = None
+
+
+@dataclass(frozen=True)
+class Verification:
+    """All checks of an instrumented model against its source.
+
+    Attributes:
+        model: the instrumented model, as it was given.
+        against: the source model.
+        images: how many images the checks saw.
+        drawn: whether they were noise.
+        checks: in the order in which they ran.
+    """
+
+    model: str
+    against: str
+    images: int
+    drawn: bool
+    checks: tuple[Check, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """``failed`` if any check did; ``undecided`` if none did and one could not be run."""
+        outcomes = {check.outcome for check in self.checks}
+        if "failed" in outcomes:
+            return "failed"
+        return "undecided" if "not run" in outcomes else "passed"
+
+    def check(self, name: str) -> Check:
+        """The check of a name.
+
+        Raises:
+            KeyError: there is none.
+        """
+        found = {check.name: check for check in self.checks}
+        return found[name]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON document."""
+        return {"schema_version": SCHEMA_VERSION, "verdict": self.verdict, **asdict(self)}
+
+
+def measured(name: str, figure: float, tolerance: float, detail: str) -> Check:
+    """A check that a figure decides; not a number fails."""
+    held = figure <= tolerance
+    return Check(name, "passed" if held else "failed", detail, float(figure), tolerance)

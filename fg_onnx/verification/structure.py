@@ -1,0 +1,313 @@
+"""What needs no run: the manifest against the graph, and the forward part against the source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from fg_onnx import manifest
+from fg_onnx.manifest import Manifest, Site
+from fg_onnx.verification.graphs import Graph
+from fg_onnx.verification.report import Check
+
+Array = npt.NDArray[Any]
+
+_IR_OF_DEFAULTS = 4  # before it, every initializer was listed as an input, which meant nothing
+_GROUPS = {"layer-maps": manifest.LAYER_MAP, "bias-gradients": manifest.BIAS_GRADIENT}
+_SINGLE = {
+    "contributions": manifest.CONTRIBUTIONS,
+    "saliency": manifest.SALIENCY,
+    "input-gradient": manifest.INPUT_GRADIENT,
+    **manifest.METHOD_EMITS,
+}
+_FLOATS = (manifest.SCORE, manifest.CONTRIBUTIONS, manifest.SALIENCY)
+_MOST_NAMED = 3
+_SHIFT_ROUNDING = 1e-6  # of the largest term: a few operations in float32
+
+
+def decided(name: str, faults: Iterator[str], held: str) -> Check:
+    """A check that holds where nothing speaks against it."""
+    found = list(faults)
+    if not found:
+        return Check(name, "passed", held)
+    more = f" (and {len(found) - _MOST_NAMED} more)" if len(found) > _MOST_NAMED else ""
+    return Check(name, "failed", "; ".join(found[:_MOST_NAMED]) + more)
+
+
+# --- the manifest ---------------------------------------------------------------------------------
+
+
+def source_hash(found: Manifest, source: Graph) -> Check:
+    """Whether the manifest names the source by its hash."""
+    if found.source_sha256 == source.sha256:
+        return Check("source-hash", "passed", f"sha256 {source.sha256[:16]}...")
+    return Check(
+        "source-hash",
+        "failed",
+        f"the manifest names sha256 {found.source_sha256[:16]}..., and `{source.name}` has "
+        f"{source.sha256[:16]}...",
+    )
+
+
+def manifest_of_graph(found: Manifest, model: Graph, source: Graph) -> Check:
+    """Whether all that the manifest names is there, with the types and shapes of the contract."""
+    count = len(found.sites)
+    held = f"{count} sites, {len(model.inputs)} inputs, {len(model.outputs)} outputs"
+    return decided("manifest", _manifest_faults(found, model, source), held)
+
+
+def _manifest_faults(found: Manifest, model: Graph, source: Graph) -> Iterator[str]:
+    yield from _input_faults(found, model, source)
+    yield from _output_faults(found, model, source)
+    known = {*model.makers, *model.inputs, *model.initializers}
+    for what, name in (
+        ("explained input", found.input),
+        ("explained tensor", found.output),
+        ("input of pixels", found.pixels),
+        ("ranking output", found.ranking),
+    ):
+        if name is not None and name not in known:
+            yield f"the {what} `{name}` is not in the graph"
+    if found.fed not in source.inputs:
+        yield f"the source has no input `{found.fed}`"
+    if len({site.name for site in found.sites}) < len(found.sites):
+        yield "two sites have one name"
+    for site in found.sites:
+        yield from _site_faults(found, site, model)
+
+
+def _input_faults(found: Manifest, model: Graph, source: Graph) -> Iterator[str]:
+    promoted = [site.promoted_input for site in found.sites if site.promoted_input is not None]
+    if found.frozen_biases and promoted:
+        yield f"`{promoted[0]}` is promoted, and the biases are frozen"
+    seed = manifest.SEED if found.seed else manifest.TARGET
+    wanted = {*promoted, seed}
+    added = {name for name in model.inputs if manifest.is_reserved(name)}
+    yield from (f"there is no input `{name}`" for name in sorted(wanted - added))
+    yield from (f"the manifest does not know the input `{name}`" for name in sorted(added - wanted))
+    for name in sorted(added & wanted - {manifest.SEED}):
+        if name not in model.initializers:
+            yield f"the input `{name}` has no default"
+    target = model.constant(manifest.TARGET)
+    if target is not None and target.tolist() != [manifest.PREDICTED]:
+        yield f"`{manifest.TARGET}` is {target.tolist()} by default"
+    plain = source.required if source.proto.ir_version < _IR_OF_DEFAULTS else source.inputs
+    own = [name for name in model.inputs if name not in added]
+    # Defaults of the source's own may have been made constants.
+    if own != list(plain) and own != list(source.required):
+        yield f"the inputs {own} are not the source's, {list(plain)}"
+    for name in own:
+        if name in plain and model.inputs[name].type.tensor_type.elem_type != (
+            plain[name].type.tensor_type.elem_type
+        ):
+            yield f"the input `{name}` is of another type than the source's"
+
+
+def _output_faults(found: Manifest, model: Graph, source: Graph) -> Iterator[str]:
+    names, original = list(model.outputs), list(source.outputs)
+    if names[: len(original)] != original:
+        yield f"the first outputs are {names[: len(original)]}, and the source's {original}"
+    for name in original:
+        if name in model.outputs and _kind(model.outputs[name]) != _kind(source.outputs[name]):
+            yield f"the output `{name}` is of another type than the source's"
+    wanted = {manifest.SCORE, *(_SINGLE[word] for word in found.emits if word in _SINGLE)}
+    if not found.seed:
+        wanted.add(manifest.EXPLAINED)
+    for word in found.emits:
+        if word in _GROUPS:
+            sites = (s for s in found.sites if word != "layer-maps" or s.spatial)
+            wanted.update(_GROUPS[word] + site.name for site in sites)
+    added = set(names[len(original) :])
+    yield from (f"there is no output `{name}`" for name in sorted(wanted - added))
+    yield from (
+        f"the manifest does not know the output `{name}`" for name in sorted(added - wanted)
+    )
+    for name in sorted(added & wanted):
+        value = model.outputs[name].type.tensor_type
+        if name == manifest.EXPLAINED and value.elem_type != onnx.TensorProto.INT64:
+            yield f"`{name}` is not int64"
+        elif name in _FLOATS and value.elem_type != onnx.TensorProto.FLOAT:
+            yield f"`{name}` is not float32"
+    if manifest.CONTRIBUTIONS in model.outputs:
+        dims = model.outputs[manifest.CONTRIBUTIONS].type.tensor_type.shape.dim
+        if len(dims) != 2 or dims[1].dim_value != 1 + len(found.sites):
+            yield f"`{manifest.CONTRIBUTIONS}` has not 1 + {len(found.sites)} columns"
+
+
+def _kind(value: onnx.ValueInfoProto) -> int:
+    kind: int = value.type.tensor_type.elem_type
+    return kind
+
+
+def _site_faults(found: Manifest, site: Site, model: Graph) -> Iterator[str]:
+    maker = model.makers.get(site.tensor)
+    if maker is None:
+        yield f"the tensor `{site.tensor}` of site `{site.name}` is not in the graph"
+    elif site.node and maker.name != site.node:
+        yield f"`{site.tensor}` of site `{site.name}` is made by `{maker.name}`, not `{site.node}`"
+    promoted = site.promoted_input
+    if promoted is not None:
+        if promoted != manifest.BIAS + site.name:
+            yield f"the site `{site.name}` has `{promoted}` for its input"
+        if maker is not None and promoted not in maker.input:
+            yield f"`{site.tensor}` of site `{site.name}` is made without `{promoted}`"
+        if site.kind == "implicit":
+            yield f"the implicit site `{site.name}` has an input"
+    elif site.kind == "batchnorm" and not found.frozen_biases and promoted is not None:
+        yield f"the site `{site.name}` is not promoted"
+    rank = 1 + len(site.unfolded) if site.unfolded is not None else len(site.shape)
+    axes = (site.channel_axis, *(site.spatial_axes or ()))
+    if any(axis is not None and not 0 < axis < rank for axis in axes):
+        yield f"the site `{site.name}` has axes {axes} of a tensor of {rank}"
+    if (site.channel_axis is None) != (site.spatial_axes is None):
+        yield f"the site `{site.name}` has one of channels and grid"
+
+
+# --- the forward part -----------------------------------------------------------------------------
+
+
+def forward_part(found: Manifest, model: Graph, source: Graph) -> Check:
+    """Whether every node and weight of the source still stands in the instrumented model."""
+    held = "every node and weight of the source, to the bit"
+    raised = model.opset != source.opset
+    if raised:
+        held = f"every weight of the source, to the bit (raised to opset {model.opset})"
+    promoted = {site.promoted_input for site in found.sites} - {None}
+    ends = [*source.outputs, *([found.output] if found.output in source.makers else [])]
+    faults: list[str] = []
+    rewritten = 0
+    for node in source.ordered(ends):
+        if node.op_type in ("Constant", "Identity") and all(
+            source.constant(name) is not None for name in node.output if name
+        ):
+            continue  # compared where it is read
+        twin = model.makers.get(node.output[0])
+        if twin is None or _may_differ(node, twin, source, raised=raised):
+            rewritten += 1  # what reads its result is compared; constants are folded
+            continue
+        faults += _node_faults(node, twin, model, source, promoted, raised=raised)
+    faults += _weight_faults(model, source, promoted)
+    if rewritten:
+        held += f"; {rewritten} nodes folded or rewritten, see `outputs`"
+    return decided("forward", iter(faults), held)
+
+
+def _may_differ(node: onnx.NodeProto, twin: onnx.NodeProto, source: Graph, *, raised: bool) -> bool:
+    """Whether a node may have become another: by the body of a function, or by a newer opset."""
+    if node.op_type == twin.op_type and len(node.attribute) == len(twin.attribute):
+        return False
+    if raised:
+        return True
+    if node.domain not in ("", "ai.onnx") or node.op_type == "If":
+        return True
+    schema: Any = onnx.defs.get_schema(node.op_type, source.opset)
+    return bool(schema.has_function or schema.has_context_dependent_function)
+
+
+def _node_faults(
+    node: onnx.NodeProto,
+    twin: onnx.NodeProto,
+    model: Graph,
+    source: Graph,
+    promoted: set[str | None],
+    *,
+    raised: bool,
+) -> Iterator[str]:
+    name = node.name or node.output[0]
+    if node.op_type != twin.op_type:
+        yield f"the node `{name}` is {twin.op_type}, in the source {node.op_type}"
+        return
+    if not raised and _attributes(node) != _attributes(twin):
+        yield f"the attributes of `{name}` ({node.op_type}) differ"
+    mine, theirs = list(twin.input), list(node.input)
+    for index, (ours, original) in enumerate(zip(mine, theirs, strict=False)):
+        if ours == original:
+            continue
+        before, after = source.constant(original), model.constant(ours)
+        shifted = node.op_type == "BatchNormalization" and promoted.intersection(mine)
+        if shifted and index in (2, 3):
+            continue  # the shift: see `defaults`
+        if before is None or after is None:
+            if not raised:
+                yield f"`{name}` ({node.op_type}) reads `{ours}`, in the source `{original}`"
+        elif not same(before, after) and not raised:
+            yield f"`{name}` ({node.op_type}) reads another value than `{original}` in the source"
+    if len(mine) != len(theirs) and not raised:
+        yield f"`{name}` ({node.op_type}) has {len(mine)} operands, in the source {len(theirs)}"
+
+
+def _attributes(node: onnx.NodeProto) -> dict[str, bytes]:
+    found = {}
+    for attribute in node.attribute:
+        plain = onnx.AttributeProto()
+        plain.CopyFrom(attribute)
+        plain.doc_string = ""
+        found[attribute.name] = plain.SerializeToString(deterministic=True)
+    return found
+
+
+def _weight_faults(model: Graph, source: Graph, promoted: set[str | None]) -> Iterator[str]:
+    for name in source.initializers:
+        ours = model.initializers.get(name)
+        if ours is None or name in promoted:
+            continue
+        before, after = source.constant(name), model.constant(name)
+        if before is None or after is None or not same(before, after):
+            yield f"the weight `{name}` is another than in the source"
+
+
+def same(a: Array, b: Array) -> bool:
+    """Equal to the bit, the type and the shape."""
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+# --- promoted defaults ----------------------------------------------------------------------------
+
+
+def defaults(found: Manifest, model: Graph, source: Graph) -> Check:
+    """Whether the default of every promoted input is what the source holds."""
+    sites = [site for site in found.sites if site.promoted_input is not None]
+    if not sites:
+        return Check("defaults", "not applicable", "no bias is promoted")
+    faults, unheld = [], []
+    for site in sites:
+        assert site.promoted_input is not None
+        default = model.constant(site.promoted_input)
+        node = source.makers.get(site.tensor)
+        if default is None:
+            faults.append(f"`{site.promoted_input}` has no default")
+        elif node is None:
+            unheld.append(site.name)
+        elif site.kind == "batchnorm":
+            faults += _shift_faults(site, default, node, source)
+        else:
+            held = [source.constant(name) for name in node.input if name]
+            if not any(value is not None and same(value, default) for value in held):
+                faults.append(f"no operand of `{site.tensor}` in the source is the default "
+                              f"of `{site.promoted_input}`")  # fmt: skip
+    said = f"{len(sites) - len(unheld)} of {len(sites)} are the source's, to the bit"
+    if any(site.kind == "batchnorm" for site in sites):
+        said += " (BatchNormalization's shifts to rounding)"
+    if unheld and not faults:
+        return Check("defaults", "passed", f"{said}; within functions: {', '.join(unheld[:3])}")
+    return decided("defaults", iter(faults), said)
+
+
+def _shift_faults(site: Site, default: Array, node: onnx.NodeProto, source: Graph) -> Iterator[str]:
+    """``B - mean * scale / sqrt(var + epsilon)``, from the source's four."""
+    values = [source.constant(name) for name in node.input[1:5]]
+    if node.op_type != "BatchNormalization" or any(value is None for value in values):
+        yield f"`{site.tensor}` is no BatchNormalization of constants in the source"
+        return
+    scale, bias, mean, variance = (np.asarray(value, dtype=np.float64) for value in values)
+    epsilon = next((a.f for a in node.attribute if a.name == "epsilon"), 1e-5)
+    moved = mean * scale / np.sqrt(variance + epsilon)
+    rounding = max(_SHIFT_ROUNDING, 2.0 * float(np.finfo(default.dtype).eps))
+    most = rounding * np.maximum(np.abs(bias), np.abs(moved))
+    wide = default.astype(np.float64)
+    if wide.shape != moved.shape or not np.all(np.abs(wide - (bias - moved)) <= most):
+        yield f"`{site.promoted_input}` is not the shift of `{site.tensor}` in the source"
