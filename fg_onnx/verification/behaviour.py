@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from fg_onnx import manifest
 from fg_onnx.manifest import Manifest
+from fg_onnx.verification.gradients import Gradients
 from fg_onnx.verification.graphs import Graph, open_graph, run_session, run_tensors
 from fg_onnx.verification.report import Check, measured
 from fg_onnx.verification.slopes import slope
@@ -30,6 +31,8 @@ UNITS = {"float64": 2.0**-24, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat1
 
 SLOPE = 2e-2
 """What a slope may be off by beyond its own doubt, of the magnitude of the column."""
+MOST_GRADIENTS = 2
+"""Images, for all tensors of each are kept."""
 DOUBTS = 5
 """Of the doubt, for kinks on both sides of 0 can bend f in opposition, unseen by it."""
 LEAST = 1e-2
@@ -52,7 +55,18 @@ class Behaviour:
         """All of them, in order."""
         checks = [self._outputs(), self._score(), self._completeness()]
         checks += self._slopes()
-        return checks
+        return [*checks, *self._gradients()]
+
+    def _gradients(self) -> list[Check]:
+        """On the first images; on one alone where the batch is fixed to that."""
+        run, seed, score = self.runs[0], self.seeds[0], self.results[0][manifest.SCORE]
+        feeds = dict(run)
+        fixed = self.source.inputs[self.found.fed].type.tensor_type.shape.dim[0].dim_value
+        if not fixed and len(score) > MOST_GRADIENTS:
+            part = slice(MOST_GRADIENTS)
+            feeds = {k: a[part] if a.ndim and len(a) == len(score) else a for k, a in run.items()}
+            seed = None if seed is None else seed[part]
+        return Gradients(self.found, self.model, self.source, feeds, seed, self.draws).checks()
 
     @cached_property
     def _session(self) -> Any:

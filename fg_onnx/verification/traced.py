@@ -1,0 +1,87 @@
+"""Where the instrumented model holds the bias-gradient of every site, found by looking for it.
+
+The manifest names no cotangent. But every column of the contributions is the total of one, so that
+it is among what the column is computed from: a tensor in the shape of the site's own, the
+bias-gradient ``ct * r`` itself or the cotangent. Which of them adds up to the column is seen from
+its values; a tensor that does so by chance does not pass what is asked of it then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fg_onnx import manifest
+from fg_onnx.verification.graphs import Graph
+
+Array = npt.NDArray[Any]
+
+_MOST_STEPS = 12  # from a column to what it adds up
+_ONLY_MOVED = frozenset({"Identity", "Cast", "Transpose", "Reshape"})
+_ADDS_UP = 1e-4  # of the magnitudes; sums in float32 and, in some models, of narrow operands
+
+
+def columns(model: Graph, count: int) -> list[str]:
+    """The tensors that are joined to the contributions, in order; none where there is no such."""
+    name = manifest.CONTRIBUTIONS
+    while name in model.makers and model.makers[name].op_type in _ONLY_MOVED:
+        name = model.makers[name].input[0]
+    node = model.makers.get(name)
+    if node is None or node.op_type != "Concat" or len(node.input) != count:
+        return [name] if count == 1 and node is not None else []
+    return list(node.input)
+
+
+def candidates(model: Graph, column: str, own: frozenset[str]) -> list[str]:
+    """What a column is computed from, the nearest first, up to what the forward part holds."""
+    found: list[str] = []
+    level = [column]
+    for _ in range(_MOST_STEPS):
+        found += [name for name in level if name not in found]
+        nodes = [model.makers[name] for name in level if name in model.makers]
+        level = [
+            name
+            for node in nodes
+            for name in node.input
+            if name in model.makers and name not in own and name not in found
+        ]
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """The bias-gradient of a site, or of the input term.
+
+    Attributes:
+        name: of the site, ``""`` of the input.
+        tensor: in the source, at whose positions it lies.
+        column: its totals, float64 [N].
+        offset: r, float64 in the shape of the tensor; of the input x itself.
+        values: ``ct * r``, float64, or None where the model holds it nowhere at full size.
+    """
+
+    name: str
+    tensor: str
+    column: Array
+    offset: Array
+    values: Array | None
+
+
+def find_values(
+    offset: Array, column: Array, names: Sequence[str], arrays: Mapping[str, Array]
+) -> Array | None:
+    """``ct * r``: the first candidate that adds up to the column, itself or multiplied by r."""
+    for name in names:
+        array = arrays.get(name)
+        if array is None or array.shape != offset.shape or array.dtype.kind != "f":
+            continue
+        plain = array.astype(np.float64)
+        for values in (plain, plain * offset):
+            total, scale = values.sum(), np.abs(values).sum()
+            if abs(total - column.sum()) <= _ADDS_UP * (scale or 1e-30):
+                return values
+    return None
