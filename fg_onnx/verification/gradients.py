@@ -29,9 +29,11 @@ from fg_onnx.verification.traced import Term
 Array = npt.NDArray[Any]
 
 _DRAWS = 3
-GRADIENTS = {"float64": 1e-3, "float32": 1e-3, "float16": 2e-2, "bfloat16": 1e-1}
+GRADIENTS = {"float64": 1e-4, "float32": 1e-4, "float16": 1e-2, "bfloat16": 1e-1}
 """Of the norm of one site's bias-gradient: what rounding in either direction leaves, of forward
 values that are the same to the bit. Measured: see docs/verify.md."""
+_LEFT = 1e-3
+"""Of the size of ``ct_y y``: 1e-7 of that, its rounding, is then within `GRADIENTS`."""
 SUMS = {"float64": 1e-5, "float32": 1e-5, "float16": 1e-3, "bfloat16": 1e-2}
 """Of the magnitudes: sums in float32, in another order."""
 _NARROW_OUTPUT = {"float16": 1e-2, "bfloat16": 5e-2}
@@ -93,8 +95,10 @@ class Gradients:
 
     @cached_property
     def graph(self) -> Graph:
-        """What tangents are pushed through: the source, or where a site lies in the body of one of
-        its functions, the forward part of the model (whose outputs are held against the source's).
+        """What tangents are pushed through: the source.
+
+        Where a site lies in the body of a function, the forward part of the model, whose outputs
+        are held against the source's.
         """
         names = {self.found.input, self.found.output, *(s.tensor for s in self.found.sites)}
         known = {*self.source.makers, *self.source.inputs}
@@ -159,7 +163,11 @@ class Gradients:
             zip(labels, tensors, [x, *self.offsets], strict=True)
         ):
             column = table[:, i]
-            values = traced.find_values(offset, column, near[i], arrays) if near else None
+            values = (
+                traced.find_values(offset, column, near[i], arrays, self.found.precision)
+                if near
+                else None
+            )
             terms.append(Term(name, tensor, column, offset, values))
         return Explained(arrays, tuple(terms), arrays.get(manifest.EXPLAINED))
 
@@ -191,24 +199,41 @@ class Gradients:
         return measured("gradients", worst / np.sqrt(count), tolerance, detail)
 
     def _scales(self) -> list[float]:
-        """By which a term is multiplied to be of norm 1; of one that is 0, as if it were usual."""
+        """By which a term is multiplied to be of norm 1; of one that is 0, as if it were usual.
+
+        An implicit term is what is left of terms the size of ``ct_y y``, and is not asked to be
+        better than their rounding.
+        """
         terms = self.explained[0].terms
-        norms = [
-            float(np.linalg.norm(t.values if t.values is not None else t.column)) for t in terms
-        ]
-        sizes = [float(np.linalg.norm(term.offset)) for term in terms]
-        usual = [n / s for n, s in zip(norms, sizes, strict=True) if n and s]
-        middle = float(np.median(usual)) if usual else 1.0
-        return [1.0 / (n or s * middle or 1.0) for n, s in zip(norms, sizes, strict=True)]
+        norms = [_norm(t.column if t.values is None else t.values) for t in terms]
+        sizes = [_norm(term.offset) for term in terms]
+        each = [n / s if s else 0.0 for n, s in zip(norms, sizes, strict=True)]
+        usual = float(np.median([ct for ct in each if ct] or [1.0]))
+        kinds = ["", *(site.kind for site in self.found.sites)]
+        found = []
+        for term, kind, norm, size, ct in zip(terms, kinds, norms, sizes, each, strict=True):
+            least = 0.0
+            if kind == "implicit":
+                least = _LEFT * (ct or usual) * _norm(self.tangents.number(term.tensor))
+            found.append(1.0 / (max(norm, least) or size * usual or 1.0))
+        return found
 
     def _worst(self, indices: Sequence[int], scales: Sequence[float]) -> float:
         """How far the score moves from what the terms say, for one draw of signs."""
         signs = {i: self._signs(i) for i in indices}
+        return self._gap(indices, signs, scales, {i: self._step(i, signs[i]) for i in indices})
+
+    def _gap(
+        self,
+        indices: Sequence[int],
+        signs: Mapping[int, Array],
+        scales: Sequence[float],
+        steps: Mapping[int, Array],
+    ) -> float:
         moved: dict[str, Array] = {}
         for i in indices:
-            term = self.explained[0].terms[i]
-            step = scales[i] * self._step(i, signs[i])
-            moved[term.tensor] = moved.get(term.tensor, 0.0) + step
+            tensor = self.explained[0].terms[i].tensor
+            moved[tensor] = moved.get(tensor, 0.0) + scales[i] * steps[i]
         tangent = self.tangents.push(moved)
         gaps = []
         for explained in self.explained:
@@ -237,17 +262,41 @@ class Gradients:
         return self.draws.choice([-1.0, 1.0], shape)
 
     def _step(self, index: int, signs: Array) -> Array:
-        """How the site's tensor moves."""
-        term = self.explained[0].terms[index]
-        if index and term.values is not None:
-            site = self.found.sites[index - 1]
-            if site.kind == "implicit":
-                mixed = self.tangents.mixed_step(site.tensor, site.op, signs)
-                if mixed is not None:
-                    if self._shares_tensor(site):
-                        mixed = mixed - signs * self.tangents.share_of_operand(site.tensor, _BETA)
-                    return mixed
-        return term.offset * signs
+        """How the term's tensor moves."""
+        if index in self._mixed:
+            return self._mixed_step(index, signs)
+        return self.explained[0].terms[index].offset * signs
+
+    def _mixed_step(self, index: int, signs: Array) -> Array:
+        site = self.found.sites[index - 1]
+        step = self.tangents.mixed_step(site.tensor, site.op, signs)
+        if step is None:
+            return self.explained[0].terms[index].offset * signs
+        if self._shares_tensor(site):
+            step = step - signs * self.tangents.share_of_operand(site.tensor, _BETA)
+        return step
+
+    @cached_property
+    def _mixed(self) -> frozenset[int]:
+        """The implicit terms that are ``ct_y y - ct_u u`` at every position, where nodes mix them.
+
+        That has the total of ``ct_y (y - J u)``, and another share for each position; which of the
+        two a node has is its rule's to choose, and seen here from its values.
+        """
+        found: set[int] = set()
+        scales = self._scales()
+        for i, site in enumerate(self.found.sites, start=1):
+            term = self.explained[0].terms[i]
+            if site.kind != "implicit" or term.values is None:
+                continue
+            signs = self._signs(i)
+            plain, mixed = term.offset * signs, self._mixed_step(i, signs)
+            if np.abs(plain - mixed).max() <= 1e-5 * np.abs(term.offset).max(initial=0.0):
+                continue
+            gaps = [self._gap([i], {i: signs}, scales, {i: step}) for step in (plain, mixed)]
+            if gaps[1] < gaps[0]:
+                found.add(i)
+        return frozenset(found)
 
     def _moves_score(self, tangent: Array, explained: Explained) -> float:
         if self.seed is not None:
@@ -268,7 +317,7 @@ class Gradients:
                 if term.values is None:
                     missing += explained is self.explained[0]
                     continue
-                values, column = term.values, term.column
+                values, column = np.atleast_1d(term.values), term.column
                 if len(values) == count:
                     rows = values.reshape(count, -1)
                 else:  # the batch is a part of another axis
@@ -352,7 +401,7 @@ class Gradients:
             found = explained.outputs[manifest.SALIENCY][:, 0]
             size = found.shape[1:]
             parts = [layer for _, layer in self._maps(explained)]
-            total = sum(maps.resized(part.values, size, self.found.psi) for part in parts)
+            total = np.sum([maps.resized(p.values, size, self.found.psi) for p in parts], axis=0)
             doubt = np.sum([part.doubt for part in parts], axis=0)
             worst = max(worst, _beyond(found, total, doubt))
         detail = f"Eq. 2 with psi `{self.found.psi}` in NumPy; 1 is what rounding may do"
@@ -375,6 +424,10 @@ class Gradients:
 
 _BETA = 2
 """The operand that holds the bias of a normalisation, in all operators that have one."""
+
+
+def _norm(array: Array) -> float:
+    return float(np.linalg.norm(array))
 
 
 def _input_like(values: Array, size: tuple[int, ...]) -> Array:

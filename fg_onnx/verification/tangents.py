@@ -152,8 +152,7 @@ class Tangents:
         if self.x in moved:
             tangents[self.x] = moved[self.x]
         for node in self.nodes:
-            for name, tangent in self._tangents(node, tangents).items():
-                tangents[name] = tangent
+            tangents |= self._tangents(node, tangents)
             for name in node.output:
                 if name in moved:
                     tangents[name] = tangents.get(name, 0.0) + moved[name]
@@ -189,9 +188,9 @@ class Tangents:
             return None
         if any(self.values[name].shape != signs.shape for name in operands):
             return None
-        steps = {name: _finite(self._number(name)) * signs for name in operands}
+        steps = {name: _finite(self.number(name)) * signs for name in operands}
         tangent = self._tangents(node, steps)[tensor]
-        return _finite(self._number(tensor)) * signs - tangent
+        return _finite(self.number(tensor)) * signs - tangent
 
     # --- one node -----------------------------------------------------------------------------
 
@@ -213,7 +212,7 @@ class Tangents:
             found = self._affine(node, moving, given)
             return {name: found[i] for i, name in results}
         steps = [
-            _finite(self._number(node.input[i]) - defect)
+            _finite(self.number(node.input[i]) - defect)
             for i, defect in zip(moving, given, strict=True)
         ]
         base, tangents = self._curved(node, moving, steps)
@@ -262,7 +261,7 @@ class Tangents:
                         found[name] = found[node.input[0]]
         return found
 
-    def _number(self, name: str) -> Array:
+    def number(self, name: str) -> Array:
         """A tensor's value; of quantised integers what they stand for."""
         value = self.values[name]
         maker = self._quantisers.get(name)
@@ -313,7 +312,7 @@ class Tangents:
         """Values in float64, and tangents."""
         at = getattr(self, f"_at_{node.op_type.lower()}", None)
         if at is not None and list(moving) == [0]:
-            base, tangent = at(node, self._number(node.input[0]), steps[0])
+            base, tangent = at(node, self.number(node.input[0]), steps[0])
             return [base], [tangent]
         operands = self._operands(node, np.dtype(np.float64))
         size = max(float(np.abs(_finite(operands[i])).max(initial=0.0)) for i in moving)
@@ -392,16 +391,16 @@ class Tangents:
         scale, zero = self._scale(node)
         name = node.output[0]
         if name in self._unclipped:
-            return self._number(name), du
+            return self.number(name), du
         kind = self.values[name].dtype
         if "int" in kind.name:
-            info: Any = ml_dtypes.iinfo(kind)
+            info: Any = ml_dtypes.iinfo(kind)  # type: ignore[no-untyped-call]
             low, high = float(info.min) - 0.5, float(info.max) + 0.5
         else:
-            high = float(ml_dtypes.finfo(kind).max)
+            high = float(ml_dtypes.finfo(kind).max)  # type: ignore[no-untyped-call]
             low = -high
         inside = (u >= scale * (low - zero)) & (u < scale * (high - zero))
-        return self._number(name), np.where(inside, du, 0.0)
+        return self.number(name), np.where(inside, du, 0.0)
 
     # --- running one node ---------------------------------------------------------------------
 
@@ -422,7 +421,7 @@ class Tangents:
             pass
         try:
             fed = {f"i{i}": each for i, each in enumerate(operands) if each is not None}
-            found = ReferenceEvaluator(self._alone(node, operands)).run(None, fed)
+            found: Any = ReferenceEvaluator(self._alone(node, operands)).run(None, fed)
         except Exception as error:  # whatever an evaluator in Python stumbles over
             raise self._stuck(node, f"it cannot be run by itself: {first_line(error)}") from error
         return _placed(node, found)

@@ -22,7 +22,8 @@ Array = npt.NDArray[Any]
 
 _MOST_STEPS = 12  # from a column to what it adds up
 _ONLY_MOVED = frozenset({"Identity", "Cast", "Transpose", "Reshape"})
-_ADDS_UP = 1e-4  # of the magnitudes; sums in float32 and, in some models, of narrow operands
+_ADDS_UP = {"float64": 1e-5, "float32": 1e-5, "float16": 5e-3, "bfloat16": 5e-2}
+"""Of the magnitudes: sums in float32, of offsets that may be narrow."""
 
 
 def columns(model: Graph, count: int) -> list[str]:
@@ -72,16 +73,17 @@ class Term:
 
 
 def find_values(
-    offset: Array, column: Array, names: Sequence[str], arrays: Mapping[str, Array]
+    offset: Array, column: Array, names: Sequence[str], arrays: Mapping[str, Array], precision: str
 ) -> Array | None:
-    """``ct * r``: the first candidate that adds up to the column, itself or multiplied by r."""
+    """``ct * r``: the candidate that adds up to the column best, itself or multiplied by r."""
+    best, found = _ADDS_UP[precision], None
     for name in names:
         array = arrays.get(name)
         if array is None or array.shape != offset.shape or array.dtype.kind != "f":
             continue
         plain = array.astype(np.float64)
         for values in (plain, plain * offset):
-            total, scale = values.sum(), np.abs(values).sum()
-            if abs(total - column.sum()) <= _ADDS_UP * (scale or 1e-30):
-                return values
-    return None
+            gap = abs(values.sum() - column.sum()) / (np.abs(values).sum() or 1e-30)
+            if gap < best:
+                best, found = gap, values
+    return found
