@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from fg_onnx import manifest
 from fg_onnx.manifest import Manifest
+from fg_onnx.verification import structure
 from fg_onnx.verification.gradients import Gradients
 from fg_onnx.verification.graphs import Graph, open_graph, run_session, run_tensors
 from fg_onnx.verification.report import Check, measured
@@ -53,7 +54,10 @@ class Behaviour:
 
     def checks(self) -> list[Check]:
         """All of them, in order."""
-        checks = [self._outputs(), self._score(), self._completeness()]
+        shapes = self._shapes()
+        if shapes.outcome != "passed":
+            return [shapes]
+        checks = [shapes, self._outputs(), self._tensors(), self._score(), self._completeness()]
         checks += self._slopes()
         return [*checks, *self._gradients()]
 
@@ -107,6 +111,37 @@ class Behaviour:
         """Of outputs."""
         return OUTPUTS[self.found.precision]
 
+    # --- shapes -------------------------------------------------------------------------------
+
+    def _shapes(self) -> Check:
+        """Whether what comes out has the shapes of the contract."""
+        return structure.decided("shapes", self._shape_faults(), "as the contract has them")
+
+    def _shape_faults(self) -> Iterator[str]:
+        sites = 1 + len(self.found.sites)
+        for run, found, y in zip(self.runs, self.results, self._explained_tensors, strict=True):
+            images = run[self.found.fed]
+            n = len(images)
+            if y.size % n:
+                yield f"`{self.found.output}` has {y.size} entries for {n} images"
+            wanted: dict[str, tuple[int, ...]] = {
+                manifest.SCORE: (n,),
+                manifest.EXPLAINED: (n,),
+                manifest.CONTRIBUTIONS: (n, sites),
+            }
+            for name, array in found.items():
+                if array.shape != wanted.get(name, array.shape):
+                    yield f"`{name}` is {array.shape} for {n} images, not {wanted[name]}"
+                if name == manifest.SALIENCY and (
+                    array.shape[:2] != (n, 1) or array.ndim != images.ndim
+                ):
+                    yield f"`{name}` is {array.shape} for images {images.shape}"
+                if name == manifest.INPUT_GRADIENT and array.shape[:1] != (n,):
+                    yield f"`{name}` is {array.shape} for {n} images"
+            explained = found.get(manifest.EXPLAINED)
+            if explained is not None and not ((explained >= 0) & (explained < y.size // n)).all():
+                yield f"`{manifest.EXPLAINED}` is {explained.tolist()} of {y.size // n} scores"
+
     # --- outputs ------------------------------------------------------------------------------
 
     def _outputs(self) -> Check:
@@ -133,6 +168,18 @@ class Behaviour:
             found = run_tensors(self.model, self.feeds(index), names)
             pairs += [(apart(found[name], expected[name]), name) for name in names]
         return max(pairs, key=lambda pair: np.inf if np.isnan(pair[0]) else pair[0])
+
+    def _tensors(self) -> Check:
+        """What nodes make that were rewritten, by the bodies of functions or for a newer opset."""
+        found, names = self.found, structure.rewritten(self.found, self.model, self.source)
+        if not names:
+            return Check("tensors", "not applicable", "no node of the source was rewritten")
+        expected = run_tensors(self.source, self.runs[0], names)
+        ours = run_tensors(self.model, self.feeds(0), names)
+        gaps = {name: apart(ours[name], expected[name]) for name in names}
+        where = max(gaps, key=lambda name: np.inf if np.isnan(gaps[name]) else gaps[name])
+        detail = f"{len(names)} tensors of rewritten nodes, worst `{where}`"
+        return measured("tensors", gaps[where], OUTPUTS[found.precision], detail)
 
     # --- the explained scalar -----------------------------------------------------------------
 
@@ -167,12 +214,17 @@ class Behaviour:
                 elif not np.array_equal(explained, target):
                     return Check("score", "failed", "`fg_explained` is not `fg_target`")
                 worst = max(worst, *(float(gap / scale) for gap in gaps))
-        what = "of a cotangent" if self.found.seed else "of the predicted and of another class"
+        what = (
+            "of a cotangent"
+            if self.found.seed
+            else "of the predicted, the first, the last and another class"
+        )
         return measured("score", worst, self.tolerance, f"f(x) {what}, of the largest score")
 
     def _targets(self, index: int, count: int) -> list[Array | None]:
         predicted = self.results[index][manifest.EXPLAINED]
-        return [None, (predicted + 1 + self.draws.integers(0, max(count - 1, 1))) % count]
+        other = (predicted + 1 + self.draws.integers(0, max(count - 1, 1))) % count
+        return [None, other, np.zeros_like(predicted), np.full_like(predicted, count - 1)]
 
     def _completeness(self) -> Check:
         if "contributions" not in self.found.emits:
@@ -239,7 +291,8 @@ class Behaviour:
             told = found.doubt <= TELLING * size
             untold += int((~told).sum())
             gap = np.abs(found.derivative - table[:, column])
-            over = np.where(told, gap / (DOUBTS * found.doubt + SLOPE * size), 0.0)
+            room = DOUBTS * found.doubt + SLOPE * size
+            over = np.where(told, gap / np.where(room > 0, room, 1e-30), 0.0)
             faults += int((over > 1).sum())
             if over.max() > worst:
                 worst, where = float(over.max()), promoted
@@ -247,7 +300,8 @@ class Behaviour:
         detail = f"{count - untold} of {count} slopes told"
         detail += f", worst at `{where}`" if where else ""
         if untold == count:
-            return Check(name, "not run", "kinks and rounding leave no step that tells a slope")
+            why = "kinks and rounding leave no step that tells a slope; see `gradients`"
+            return Check(name, "not applicable", why)
         detail += "; 1 is as much as the differences' own doubt allows"
         return measured(name, worst, 1.0, detail)
 

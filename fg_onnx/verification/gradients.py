@@ -32,8 +32,8 @@ _DRAWS = 3
 GRADIENTS = {"float64": 1e-4, "float32": 1e-4, "float16": 1e-2, "bfloat16": 1e-1}
 """Of the norm of one site's bias-gradient: what rounding in either direction leaves, of forward
 values that are the same to the bit. Measured: see docs/verify.md."""
-_LEFT = 1e-3
-"""Of the size of ``ct_y y``: 1e-7 of that, its rounding, is then within `GRADIENTS`."""
+_LEFT = 1e-2
+"""Of the size of ``ct_y y``: 1e-7 of that, its rounding, is then well within `GRADIENTS`."""
 SUMS = {"float64": 1e-5, "float32": 1e-5, "float16": 1e-3, "bfloat16": 1e-2}
 """Of the magnitudes: sums in float32, in another order."""
 _NARROW_OUTPUT = {"float16": 1e-2, "bfloat16": 5e-2}
@@ -214,7 +214,7 @@ class Gradients:
         for term, kind, norm, size, ct in zip(terms, kinds, norms, sizes, each, strict=True):
             least = 0.0
             if kind == "implicit":
-                least = _LEFT * (ct or usual) * _norm(self.tangents.number(term.tensor))
+                least = _LEFT * max(ct, usual) * _norm(self.tangents.number(term.tensor))
             found.append(1.0 / (max(norm, least) or size * usual or 1.0))
         return found
 
@@ -407,23 +407,31 @@ class Gradients:
         detail = f"Eq. 2 with psi `{self.found.psi}` in NumPy; 1 is what rounding may do"
         return measured("saliency", worst, 1.0, detail)
 
+    def _layer(self, values: Array) -> maps.LayerMap:
+        return maps.layer_map(values, self.found.psi, ROUNDING[self.found.precision])
+
     def _maps(self, explained: Explained) -> list[tuple[Site | None, maps.LayerMap]]:
         found: list[tuple[Site | None, maps.LayerMap]] = []
         if "saliency" in self.found.emits:
             values = explained.terms[0].values
             assert values is not None
             size = explained.outputs[manifest.SALIENCY].shape[2:]
-            found.append((None, maps.layer_map(_input_like(values, size), self.found.psi)))
+            found.append((None, self._layer(_input_like(values, size))))
         for site, term in zip(self.found.sites, explained.terms[1:], strict=True):
             if site.spatial:
                 assert term.values is not None
                 like = maps.image_like(term.values, site)
-                found.append((site, maps.layer_map(like, self.found.psi)))
+                found.append((site, self._layer(like)))
         return found
 
 
 _BETA = 2
 """The operand that holds the bias of a normalisation, in all operators that have one."""
+
+
+ROUNDING = {"float64": 1e-5, "float32": 1e-5, "float16": 3e-3, "bfloat16": 3e-2}
+"""Of a layer's largest entry: products, sums over channels and the weights of a resize in float32;
+the offsets of narrow models are rounded themselves."""
 
 
 def _norm(array: Array) -> float:

@@ -25,7 +25,6 @@ from fg_onnx.manifest import Site
 Array = npt.NDArray[Any]
 
 _EPSILON = 1e-6  # of the rescaling, in the authors' code
-_ROUNDING = 1e-5  # of the largest entry: of products, sums over channels and weights of a resize
 _CORNERS = "reference"  # the style that resizes with corners aligned
 
 
@@ -63,23 +62,26 @@ def along(
     return ordered[:, :, start : start + math.prod(grid)].reshape(*ordered.shape[:2], *grid)
 
 
-def layer_map(values: Array, style: str) -> LayerMap:
-    """psi of [N, C, *grid] before it is resized, summed over channels."""
+def layer_map(values: Array, style: str, rounding: float) -> LayerMap:
+    """psi of [N, C, *grid] before it is resized, summed over channels.
+
+    ``rounding`` is what an entry may be off by, of the largest.
+    """
     grid = tuple(range(2, values.ndim))
     every = tuple(range(1, values.ndim))
     if style == "signed":
-        return LayerMap(values.sum(1), _ROUNDING * np.abs(values).sum(1).max(axis=_less(grid)))
+        return LayerMap(values.sum(1), rounding * np.abs(values).sum(1).max(axis=_less(grid)))
     taken = {
         "positive": lambda: np.maximum(values, 0.0),
         "negative": lambda: np.maximum(-values, 0.0),
     }.get(style, lambda: np.abs(values))()
     if style == "abs":
-        return LayerMap(taken.sum(1), _ROUNDING * taken.sum(1).max(axis=_less(grid)))
+        return LayerMap(taken.sum(1), rounding * taken.sum(1).max(axis=_less(grid)))
     axes = grid if style == "paper" else every
     low, high = taken.min(axis=axes, keepdims=True), taken.max(axis=axes, keepdims=True)
     # Rounding of a: what a subtraction leaves of it, divided by the span.
     doubt = np.broadcast_to(
-        _ROUNDING * high / (high - low + _EPSILON), taken.shape[:2] + (1,) * len(grid)
+        rounding * high / (high - low + _EPSILON), taken.shape[:2] + (1,) * len(grid)
     )
     return LayerMap(
         ((taken - low) / (high - low + _EPSILON)).sum(1),

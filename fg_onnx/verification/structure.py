@@ -178,23 +178,40 @@ def forward_part(found: Manifest, model: Graph, source: Graph) -> Check:
     if raised:
         held = f"every weight of the source, to the bit (raised to opset {model.opset})"
     promoted = {site.promoted_input for site in found.sites} - {None}
-    ends = [*source.outputs, *([found.output] if found.output in source.makers else [])]
     faults: list[str] = []
-    rewritten = 0
+    others = 0
+    for node, twin in _pairs(found, model, source):
+        if twin is None or _may_differ(node, twin, source, raised=raised):
+            others += 1  # what reads its result is compared; constants are folded
+            continue
+        faults += _node_faults(node, twin, model, source, found, raised=raised)
+    faults += _weight_faults(model, source, promoted)
+    if others:
+        held += f"; {others} nodes folded or rewritten, see `outputs` and `tensors`"
+    return decided("forward", iter(faults), held)
+
+
+def _pairs(
+    found: Manifest, model: Graph, source: Graph
+) -> Iterator[tuple[onnx.NodeProto, onnx.NodeProto | None]]:
+    """Every node of the source, and the one that makes its result in the model."""
+    ends = [*source.outputs, *([found.output] if found.output in source.makers else [])]
     for node in source.ordered(ends):
         if node.op_type in ("Constant", "Identity") and all(
             source.constant(name) is not None for name in node.output if name
         ):
             continue  # compared where it is read
-        twin = model.makers.get(node.output[0])
-        if twin is None or _may_differ(node, twin, source, raised=raised):
-            rewritten += 1  # what reads its result is compared; constants are folded
-            continue
-        faults += _node_faults(node, twin, model, source, found, raised=raised)
-    faults += _weight_faults(model, source, promoted)
-    if rewritten:
-        held += f"; {rewritten} nodes folded or rewritten, see `outputs`"
-    return decided("forward", iter(faults), held)
+        yield node, model.makers.get(node.output[0])
+
+
+def rewritten(found: Manifest, model: Graph, source: Graph) -> list[str]:
+    """What nodes of the source make that are another node in the model."""
+    raised = model.opset != source.opset
+    return [
+        node.output[0]
+        for node, twin in _pairs(found, model, source)
+        if twin is not None and _may_differ(node, twin, source, raised=raised)
+    ]
 
 
 def _may_differ(node: onnx.NodeProto, twin: onnx.NodeProto, source: Graph, *, raised: bool) -> bool:

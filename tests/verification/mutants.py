@@ -1,0 +1,346 @@
+"""Instrumented models with one thing changed: ``python -m tests.verification.mutants``.
+
+Systematic: every weight and default, every node of the added part (bypassed, its operator, operands
+and attributes changed), every node of the forward part, every output of the contract, every field
+of the manifest. Prints, for each kind of change, how many there were, how many were caught, how
+many are equivalent (nothing that the model puts out changes, whatever it is fed), and what is left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from fg_onnx import manifest, verify
+from fg_onnx.errors import FgOnnxError
+from fg_onnx.runtime import open_session
+
+OPERATORS = {
+    "Add": ("Sub", "Mul"),
+    "Sub": ("Add",),
+    "Mul": ("Add", "Div"),
+    "Div": ("Mul",),
+    "Greater": ("GreaterOrEqual", "Less"),
+    "GreaterOrEqual": ("Greater", "Less"),
+    "Less": ("LessOrEqual", "Greater"),
+    "LessOrEqual": ("Less", "Greater"),
+    "And": ("Or",),
+    "Abs": ("Neg", "Relu"),
+    "Relu": ("Abs", "LeakyRelu", "Sigmoid"),
+    "Neg": ("Identity",),
+    "ReduceSum": ("ReduceMean", "ReduceMax"),
+    "ReduceMean": ("ReduceSum",),
+    "ReduceMax": ("ReduceMin",),
+    "ReduceMin": ("ReduceMax",),
+    "ArgMax": ("ArgMin",),
+    "Reciprocal": ("Neg",),
+    "Sqrt": ("Abs",),
+    "Sigmoid": ("Tanh",),
+    "MaxPool": ("AveragePool",),
+    "GlobalAveragePool": ("GlobalMaxPool",),
+}
+ORDERED = {"Sub", "Div", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "MatMul"}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A changed model: the kind of change, where, and the model."""
+
+    kind: str
+    where: str
+    model: onnx.ModelProto
+
+
+def mutants(model: onnx.ModelProto, forward: frozenset[str]) -> Iterator[Mutant]:
+    """All changes of an instrumented model; ``forward`` are the tensors of its source."""
+    yield from _weights(model, forward)
+    for index, node in enumerate(model.graph.node):
+        part = "forward" if forward.intersection(node.output) else "added"
+        yield from _nodes(model, index, part)
+    yield from _outputs(model)
+    yield from _manifests(model)
+
+
+def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    return result
+
+
+def _weights(model: onnx.ModelProto, forward: frozenset[str]) -> Iterator[Mutant]:
+    draws = np.random.default_rng(0)
+    for index, tensor in enumerate(model.graph.initializer):
+        array = numpy_helper.to_array(tensor).copy()
+        if not array.size:
+            continue
+        entry = np.unravel_index(draws.integers(array.size), array.shape)
+        kind = "promoted default" if tensor.name.startswith(manifest.BIAS) else "added constant"
+        kind = "forward weight" if tensor.name in forward else kind
+        changes: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+            "one entry": lambda a, e=entry: _at(a, e),
+            "all entries": lambda a: (a * 1.1 if a.dtype.kind == "f" else a + 1).astype(a.dtype),
+        }
+        for word, change in changes.items():
+            mutant = _copy(model)
+            changed = numpy_helper.from_array(change(array), tensor.name)
+            mutant.graph.initializer[index].CopyFrom(changed)
+            yield Mutant(f"{kind}, {word}", tensor.name, mutant)
+
+
+def _at(array: np.ndarray, entry: tuple[int, ...]) -> np.ndarray:
+    array = array.copy()
+    if array.dtype.kind == "b":
+        array[entry] = ~array[entry]
+    elif array.dtype.kind == "f":
+        array[entry] += 0.1 * (np.abs(array).max() or 1.0)
+    else:
+        array[entry] += 1
+    return array
+
+
+def _nodes(model: onnx.ModelProto, index: int, part: str) -> Iterator[Mutant]:
+    node = model.graph.node[index]
+    where = f"{node.op_type} {node.name or node.output[0]}"
+    for place, operand in enumerate(node.input):
+        if operand and node.op_type not in ("Identity", "Shape"):
+            mutant = _copy(model)
+            mutant.graph.node[index].CopyFrom(
+                helper.make_node("Identity", [operand], node.output[:1], node.name)
+            )
+            yield Mutant(f"{part} node bypassed", f"{where} by operand {place}", mutant)
+    for other in OPERATORS.get(node.op_type, ()):
+        mutant = _copy(model)
+        mutant.graph.node[index].op_type = other
+        yield Mutant(f"{part} operator", f"{where} -> {other}", mutant)
+    if node.op_type in ORDERED:
+        mutant = _copy(model)
+        first, second = node.input[:2]
+        mutant.graph.node[index].input[:2] = [second, first]
+        yield Mutant(f"{part} operands swapped", where, mutant)
+    for place, attribute in enumerate(node.attribute):
+        for change in _attributes(attribute):
+            mutant = _copy(model)
+            mutant.graph.node[index].attribute[place].CopyFrom(change)
+            yield Mutant(f"{part} attribute", f"{where} {attribute.name}", mutant)
+    if part == "added" and node.op_type != "Constant":
+        for factor in (-1.0, 1.05):
+            mutant = _copy(model)
+            graph = mutant.graph
+            if not _scaled(graph, index, factor):
+                continue
+            yield Mutant(f"{part} result times {factor:g}", where, mutant)
+
+
+def _scaled(graph: onnx.GraphProto, index: int, factor: float) -> bool:
+    """Multiply a node's result; the runtime refuses it where that is no float32."""
+    name = graph.node[index].output[0]
+    graph.node[index].output[0] = f"{name}/was"
+    graph.initializer.append(numpy_helper.from_array(np.float32(factor).reshape(()), f"{name}/by"))
+    graph.node.insert(index + 1, helper.make_node("Mul", [f"{name}/was", f"{name}/by"], [name]))
+    return True
+
+
+def _attributes(attribute: onnx.AttributeProto) -> Iterator[onnx.AttributeProto]:
+    value = helper.get_attribute_value(attribute)
+    changed: list[object] = []
+    if isinstance(value, bool | int):
+        changed = [value + 1, 1 - value] if value in (0, 1) else [value + 1]
+    elif isinstance(value, float):
+        changed = [value * 2 + 0.1]
+    elif isinstance(value, list) and value and isinstance(value[0], int):
+        changed = [[value[0] + 1, *value[1:]], value[::-1]]
+    elif isinstance(value, bytes):
+        swaps = {
+            b"align_corners": "half_pixel",
+            b"half_pixel": "align_corners",
+            b"linear": "nearest",
+        }
+        changed = [swaps[value]] if value in swaps else []
+    for each in changed:
+        if each != value:
+            yield helper.make_attribute(attribute.name, each)
+
+
+def _outputs(model: onnx.ModelProto) -> Iterator[Mutant]:
+    names = [value.name for value in model.graph.output]
+    own = [name for name in names if name.startswith("fg_")]
+    for name in own:
+        mutant = _copy(model)
+        _rename(mutant, name, f"{name}_old")
+        yield Mutant("output renamed", name, mutant)
+        mutant = _copy(model)
+        kept = [value for value in mutant.graph.output if value.name != name]
+        del mutant.graph.output[:]
+        mutant.graph.output.extend(kept)
+        yield Mutant("output dropped", name, mutant)
+    for one, other in itertools.pairwise(own):
+        mutant = _copy(model)
+        for node in mutant.graph.node:
+            swap = {one: other, other: one}
+            node.output[:] = [swap.get(name, name) for name in node.output]
+        yield Mutant("outputs swapped", f"{one} and {other}", mutant)
+    for place, name in enumerate(names):
+        if name.startswith("fg_"):
+            continue
+        mutant = _copy(model)
+        index = next(i for i, n in enumerate(mutant.graph.node) if name in n.output)
+        own_index = list(mutant.graph.node[index].output).index(name)
+        mutant.graph.node[index].output[own_index] = f"{name}/was"
+        for node in mutant.graph.node:
+            node.input[:] = [f"{name}/was" if i == name else i for i in node.input]
+        mutant.graph.initializer.append(numpy_helper.from_array(np.float32(1.001), f"{name}/by"))
+        mutant.graph.node.append(helper.make_node("Mul", [f"{name}/was", f"{name}/by"], [name]))
+        yield Mutant("a node after an original output", f"{name} ({place})", mutant)
+    promoted = [v.name for v in model.graph.input if v.name.startswith(manifest.BIAS)]
+    for one, other in itertools.pairwise(promoted):
+        mutant = _copy(model)
+        for node in mutant.graph.node:
+            swap = {one: other, other: one}
+            node.input[:] = [swap.get(name, name) for name in node.input]
+        yield Mutant("promoted inputs swapped", f"{one} and {other}", mutant)
+
+
+def _rename(model: onnx.ModelProto, old: str, new: str) -> None:
+    for node in model.graph.node:
+        node.output[:] = [new if name == old else name for name in node.output]
+    for value in model.graph.output:
+        if value.name == old:
+            value.name = new
+
+
+def _manifests(model: onnx.ModelProto) -> Iterator[Mutant]:
+    index = next(i for i, e in enumerate(model.metadata_props) if e.key == manifest.METADATA_KEY)
+    document = json.loads(model.metadata_props[index].value)
+    changes: list[tuple[str, dict[str, object]]] = []
+    for key, value in document.items():
+        changes += [(key, {**document, key: other}) for other in _other(key, value)]
+    for place, site in enumerate(document["sites"]):
+        for key, value in site.items():
+            for other in _other(key, value):
+                sites = [*document["sites"]]
+                sites[place] = {**site, key: other}
+                changes.append((f"sites[{place}].{key}", {**document, "sites": sites}))
+    if len(document["sites"]) > 1:
+        changes.append(("sites reversed", {**document, "sites": document["sites"][::-1]}))
+        changes.append(("site dropped", {**document, "sites": document["sites"][1:]}))
+    for where, changed in changes:
+        mutant = _copy(model)
+        mutant.metadata_props[index].value = json.dumps(changed)
+        yield Mutant("manifest", where, mutant)
+
+
+_FREE = {"tool_version", "output_reason", "preprocessing", "labels", "gradients"}
+"""What a model says of itself beside its graph, and nothing in it can contradict."""
+
+
+def _other(key: str, value: object) -> list[object]:
+    if key in _FREE or key == "sites":
+        return []
+    others: dict[str, list[object]] = {
+        "psi": ["paper" if value != "paper" else "reference"],
+        "precision": ["float16"],
+        "layout": ["nhwc" if value == "nchw" else "nchw"],
+        "kind": ["implicit" if value != "implicit" else "bias"],
+        "emits": [["saliency"], [*value, "layer-maps"] if isinstance(value, list) else []],
+    }
+    if key in others:
+        return others[key]
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, int):
+        return [value + 1]
+    if isinstance(value, str):
+        return [f"{value}x"]
+    if isinstance(value, list) and value and isinstance(value[0], int):
+        return [[value[0] + 1, *value[1:]]]
+    return []
+
+
+# --- the verdict ----------------------------------------------------------------------------------
+
+
+def outcome(mutant: Mutant, source: onnx.ModelProto, original: onnx.ModelProto) -> str:
+    """``caught``, ``invalid`` (the runtime does not take it), ``equivalent`` or ``missed``."""
+    if mutant.kind != "manifest":
+        try:
+            open_session(mutant.model.SerializeToString())
+        except FgOnnxError:
+            return "invalid"
+    try:
+        if verify(mutant.model, source).verdict == "failed":
+            return "caught"
+    except FgOnnxError:
+        return "caught"
+    if mutant.kind != "manifest" and _is_equivalent(mutant.model, original):
+        return "equivalent"
+    return "missed"
+
+
+def _is_equivalent(mutant: onnx.ModelProto, original: onnx.ModelProto) -> bool:
+    """Whether all outputs agree on many images of several sizes, other targets and other biases."""
+    draws = np.random.default_rng(7)
+    sessions = [open_session(model.SerializeToString()) for model in (original, mutant)]
+    for _ in range(6):
+        feeds = {}
+        scale = 10 ** draws.uniform(-1, 1)
+        for value in original.graph.input:
+            kind = value.type.tensor_type
+            shape = [dim.dim_value or 3 for dim in kind.shape.dim]
+            dtype = helper.tensor_dtype_to_np_dtype(kind.elem_type)
+            if value.name == manifest.TARGET:
+                feeds[value.name] = draws.integers(-1, 1, 1)
+            elif dtype.kind == "f":
+                feeds[value.name] = (scale * draws.standard_normal(shape)).astype(dtype)
+            else:
+                feeds[value.name] = draws.integers(0, 2, shape).astype(dtype)
+        try:
+            pairs = zip(*(session.run(None, feeds) for session in sessions), strict=True)
+            for a, b in pairs:
+                if a.shape != b.shape or np.abs(a - b).max() > 1e-6 * (np.abs(a).max() or 1.0):
+                    return False
+        except Exception:  # noqa: BLE001  the runtime's own
+            return False
+    return True
+
+
+def main() -> None:
+    """Run all mutants of some sample models and print the table."""
+    from fg_onnx import instrument
+    from fg_onnx.manifest import EMITS
+    from sample_models import tasks, tiny
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("models", nargs="*", default=["bn_unfolded", "dynamic_batch", "tokens"])
+    parser.add_argument("--psi", default="reference")
+    parser.add_argument("--all-emits", action="store_true")
+    given = parser.parse_args()
+    every = {**tiny.all_models(), **tasks.all_models()}
+    counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
+    options = {"emit": EMITS} if given.all_emits else {}
+    for name in given.models:
+        source = every[name]
+        original = instrument(source, psi=given.psi, **options).model
+        tensors = {t for node in source.graph.node for t in (*node.input, *node.output)}
+        for mutant in mutants(original, frozenset(tensors)):
+            found = outcome(mutant, source, original)
+            counts[mutant.kind][found] += 1
+            if found in ("missed", "equivalent"):
+                print(f"{found}: {name}: {mutant.kind}: {mutant.where}", flush=True)
+    for kind, each in [
+        *sorted(counts.items()),
+        ("all", sum(counts.values(), collections.Counter())),
+    ]:
+        run = sum(each.values()) - each["invalid"]
+        print(f"{kind} | {run} | {each['caught']} | {each['equivalent']} | {each['missed']}")
+
+
+if __name__ == "__main__":
+    main()
