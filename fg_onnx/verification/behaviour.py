@@ -120,6 +120,10 @@ class Behaviour:
     def _shape_faults(self) -> Iterator[str]:
         sites = 1 + len(self.found.sites)
         for run, found, y in zip(self.runs, self.results, self._explained_tensors, strict=True):
+            missing = structure.outputs_of(self.found) - found.keys()
+            if missing:
+                yield f"there is no output `{min(missing)}`"
+                return
             images = run[self.found.fed]
             n = len(images)
             if y.size % n:

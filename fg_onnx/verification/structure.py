@@ -108,13 +108,8 @@ def _input_faults(found: Manifest, model: Graph, source: Graph) -> Iterator[str]
             yield f"the input `{name}` is of another type than the source's"
 
 
-def _output_faults(found: Manifest, model: Graph, source: Graph) -> Iterator[str]:
-    names, original = list(model.outputs), list(source.outputs)
-    if names[: len(original)] != original:
-        yield f"the first outputs are {names[: len(original)]}, and the source's {original}"
-    for name in original:
-        if name in model.outputs and _kind(model.outputs[name]) != _kind(source.outputs[name]):
-            yield f"the output `{name}` is of another type than the source's"
+def outputs_of(found: Manifest) -> set[str]:
+    """The outputs that a model adds to its source's, by its manifest."""
     wanted = {manifest.SCORE, *(_SINGLE[word] for word in found.emits if word in _SINGLE)}
     if not found.seed:
         wanted.add(manifest.EXPLAINED)
@@ -122,6 +117,17 @@ def _output_faults(found: Manifest, model: Graph, source: Graph) -> Iterator[str
         if word in _GROUPS:
             sites = (s for s in found.sites if word != "layer-maps" or s.spatial)
             wanted.update(_GROUPS[word] + site.name for site in sites)
+    return wanted
+
+
+def _output_faults(found: Manifest, model: Graph, source: Graph) -> Iterator[str]:
+    names, original = list(model.outputs), list(source.outputs)
+    if names[: len(original)] != original:
+        yield f"the first outputs are {names[: len(original)]}, and the source's {original}"
+    for name in original:
+        if name in model.outputs and _kind(model.outputs[name]) != _kind(source.outputs[name]):
+            yield f"the output `{name}` is of another type than the source's"
+    wanted = outputs_of(found)
     added = set(names[len(original) :])
     yield from (f"there is no output `{name}`" for name in sorted(wanted - added))
     yield from (

@@ -92,7 +92,7 @@ class Tangents:
     kinks: set[str] = field(default_factory=set)
     _sessions: dict[tuple[int, str], Any] = field(default_factory=dict)
     _asked: dict[int, onnx.NodeProto] = field(default_factory=dict)
-    _at_zero: dict[int, list[Array]] = field(default_factory=dict)
+    _at_zero: dict[tuple[int, ...], list[Array]] = field(default_factory=dict)
 
     @cached_property
     def nodes(self) -> list[onnx.NodeProto]:
@@ -227,13 +227,12 @@ class Tangents:
         if node.op_type in _PASSED:
             return {node.output[0]: given[0]}
         if self._is_affine(node, moving):
-            if id(node) not in self._at_zero:
+            key = (id(node), *moving)
+            if key not in self._at_zero:
                 zeros = [np.zeros_like(each) for each in given]
-                self._at_zero[id(node)] = self._affine(node, moving, zeros)
-            found = self._affine(node, moving, given)
-            return {
-                name: _finite(found[i] - _finite(self._at_zero[id(node)][i])) for i, name in results
-            }
+                self._at_zero[key] = self._affine(node, moving, zeros)
+            still, found = self._at_zero[key], self._affine(node, moving, given)
+            return {name: _finite(found[i] - _finite(still[i])) for i, name in results}
         _, found = self._curved(node, moving, given)
         return {name: found[i] for i, name in results}
 

@@ -22,6 +22,7 @@ Array = npt.NDArray[Any]
 
 _MOST_STEPS = 12  # from a column to what it adds up
 _ONLY_MOVED = frozenset({"Identity", "Cast", "Transpose", "Reshape"})
+_ROUNDING = 5e-7
 _ADDS_UP = {"float64": 1e-5, "float32": 1e-5, "float16": 5e-3, "bfloat16": 5e-2}
 """Of the magnitudes: sums in float32, of offsets that may be narrow."""
 
@@ -75,15 +76,20 @@ class Term:
 def find_values(
     offset: Array, column: Array, names: Sequence[str], arrays: Mapping[str, Array], precision: str
 ) -> Array | None:
-    """``ct * r``: the candidate that adds up to the column best, itself or multiplied by r."""
+    """``ct * r``: what adds up to the column, as the model holds it or its ct multiplied by r.
+
+    Where nothing does to rounding, what does so best.
+    """
+    plain = [
+        arrays[name].astype(np.float64)
+        for name in names
+        if name in arrays and arrays[name].shape == offset.shape and arrays[name].dtype.kind == "f"
+    ]
     best, found = _ADDS_UP[precision], None
-    for name in names:
-        array = arrays.get(name)
-        if array is None or array.shape != offset.shape or array.dtype.kind != "f":
-            continue
-        plain = array.astype(np.float64)
-        for values in (plain, plain * offset):
-            gap = abs(values.sum() - column.sum()) / (np.abs(values).sum() or 1e-30)
-            if gap < best:
-                best, found = gap, values
+    for values in (*plain, *(ct * offset for ct in plain)):
+        gap = abs(values.sum() - column.sum()) / (np.abs(values).sum() or 1e-30)
+        if gap <= _ROUNDING:
+            return values
+        if gap < best:
+            best, found = gap, values
     return found
