@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from fg_onnx import manifest
 from fg_onnx.manifest import Manifest
-from fg_onnx.verification import structure
+from fg_onnx.verification import feeding, structure
 from fg_onnx.verification.gradients import Gradients
 from fg_onnx.verification.graphs import Graph, open_graph, run_session, run_tensors
-from fg_onnx.verification.report import Check, measured
+from fg_onnx.verification.report import Check, measured, worst_of
 from fg_onnx.verification.slopes import slope
 
 Array = npt.NDArray[Any]
@@ -32,8 +32,6 @@ UNITS = {"float64": 2.0**-24, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat1
 
 SLOPE = 5e-2
 """What a slope may be off by beyond its own doubt, of the magnitude of the column."""
-MOST_GRADIENTS = 2
-"""Images, for all tensors of each are kept."""
 DOUBTS = 10
 """Of the doubt, for kinks on both sides of 0 can bend f in opposition, unseen by it."""
 LEAST = 1e-2
@@ -62,15 +60,25 @@ class Behaviour:
         return [*checks, *self._gradients()]
 
     def _gradients(self) -> list[Check]:
-        """On the first images; on one alone where the batch is fixed to that."""
-        run, seed, score = self.runs[0], self.seeds[0], self.results[0][manifest.SCORE]
-        feeds = dict(run)
-        fixed = self.source.inputs[self.found.fed].type.tensor_type.shape.dim[0].dim_value
-        if not fixed and len(score) > MOST_GRADIENTS:
-            part = slice(MOST_GRADIENTS)
-            feeds = {k: a[part] if a.ndim and len(a) == len(score) else a for k, a in run.items()}
-            seed = None if seed is None else seed[part]
-        return Gradients(self.found, self.model, self.source, feeds, seed, self.draws).checks()
+        """On the first images, of each check the worst."""
+        found: dict[str, list[Check]] = {}
+        for index in range(len(self.runs)):
+            run, seed = self.runs[index], self.seeds[index]
+            count = len(run[self.found.fed])
+            large = run[self.found.fed][0].size > feeding.LARGE
+            most = feeding.FEWER if large else feeding.DRAWN
+            fixed = self.source.inputs[self.found.fed].type.tensor_type.shape.dim[0].dim_value
+            if (index + 1) * count > most and index:
+                break
+            feeds = dict(run)
+            if not fixed and count > most:
+                part = slice(most)
+                feeds = {k: a[part] if a.ndim and len(a) == count else a for k, a in run.items()}
+                seed = None if seed is None else seed[part]
+            near = Gradients(self.found, self.model, self.source, feeds, seed, self.draws)
+            for check in near.checks():
+                found.setdefault(check.name, []).append(check)
+        return [worst_of(checks) for checks in found.values()]
 
     @cached_property
     def _session(self) -> Any:

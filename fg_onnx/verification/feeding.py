@@ -13,7 +13,10 @@ from fg_onnx.errors import InputError
 from fg_onnx.verification.graphs import Graph
 
 Array = npt.NDArray[Any]
-_BATCH = 2  # of noise, where the batch is open
+DRAWN = 6  # images of noise, by `_varied`
+FEWER = 2  # where they are large
+_STRENGTHS = {2: 0.1, 3: 4.0}  # of the third and fourth image
+LARGE = 3 * 64 * 64  # entries
 
 
 def feeds_of(
@@ -35,8 +38,11 @@ def feeds_of(
             f"`{source.name}` has no input `{image}`, which the other model explains",
             "is it the source of the instrumented model?",
         )
-    array = _noise(value, draws) if images is None else _fitted(value, np.asarray(images))
     fixed = _dims(value)[0]
+    if images is None:
+        array = _varied(value, draws, fixed if isinstance(fixed, int) else 1)
+    else:
+        array = _fitted(value, np.asarray(images))
     count = fixed if isinstance(fixed, int) else len(array)
     if len(array) % count or not len(array):
         raise InputError(
@@ -51,7 +57,9 @@ def feeds_of(
         if given and name in given:
             rest[name] = _fitted(other, np.asarray(given[name]))
         else:
-            rest[name] = _noise(other, draws, batch=len(array))
+            first = (_dims(other) or [1])[0]  # of the images' number, or of its own
+            own = first if isinstance(first, int) and first != fixed else len(array)
+            rest[name] = _noise(other, draws, batch=own)
     runs = []
     for start in range(0, len(array), count):
         part = slice(start, start + count)
@@ -91,9 +99,34 @@ def _fitted(value: onnx.ValueInfoProto, array: Array) -> Array:
     return array.astype(_dtype(value), copy=False)
 
 
-def _noise(value: onnx.ValueInfoProto, draws: np.random.Generator, *, batch: int = _BATCH) -> Array:
+def _varied(value: onnx.ValueInfoProto, draws: np.random.Generator, fixed: int) -> Array:
+    """Noise in which different parts of a model take part, as many as fill whole batches.
+
+    Plain noise, faint and strong noise, a single value and noise in blocks, where all ties are:
+    equal neighbours under a pooling, and units that are all on or all off.
+    """
+    size = int(np.prod(_known(value.name, _dims(value)[1:])))
+    count = FEWER if size > LARGE else DRAWN
+    count += -count % fixed
+    found = _noise(value, draws, batch=count)
+    if found.dtype.kind in "iub":
+        return found
+    for i, kind in enumerate(found[1:], start=1):
+        if i == count - 1:
+            for axis, length in enumerate(kind.shape):
+                if length > 4:
+                    kind = np.take(kind, np.arange(length) // 4 * 4, axis=axis)
+        elif i in _STRENGTHS:
+            kind = (_STRENGTHS[i] * kind.astype(np.float64)).astype(found.dtype)
+        elif i == 4:
+            kind = np.full_like(kind, 0.25)
+        found[i] = kind
+    return found
+
+
+def _noise(value: onnx.ValueInfoProto, draws: np.random.Generator, *, batch: int) -> Array:
     first, *dims = _dims(value) or [1]
-    shape = [first if isinstance(first, int) else batch, *_known(value.name, dims)]
+    shape = [max(first, batch) if isinstance(first, int) else batch, *_known(value.name, dims)]
     shape = shape[: len(_dims(value))]
     dtype = _dtype(value)
     if dtype.kind == "u" or (dtype.kind == "i" and len(shape) > 2):  # pixels

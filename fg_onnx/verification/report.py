@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
+
+import numpy as np
 
 Outcome = Literal["passed", "failed", "not applicable", "not run"]
 Verdict = Literal["passed", "failed", "undecided"]
@@ -75,3 +78,15 @@ def measured(name: str, figure: float, tolerance: float, detail: str) -> Check:
     """A check that a figure decides; not a number fails."""
     held = figure <= tolerance
     return Check(name, "passed" if held else "failed", detail, float(figure), tolerance)
+
+
+def worst_of(checks: Sequence[Check]) -> Check:
+    """The check that speaks for several of one name, of different images."""
+    order: Sequence[Outcome] = ("failed", "not run", "passed", "not applicable")
+    return min(
+        checks,
+        key=lambda check: (
+            order.index(check.outcome),
+            -(np.inf if check.figure is None or np.isnan(check.figure) else check.figure),
+        ),
+    )
