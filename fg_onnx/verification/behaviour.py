@@ -67,11 +67,10 @@ class Behaviour:
             count = len(run[self.found.fed])
             large = run[self.found.fed][0].size > feeding.LARGE
             most = feeding.FEWER if large else feeding.DRAWN
-            fixed = self.source.inputs[self.found.fed].type.tensor_type.shape.dim[0].dim_value
             if (index + 1) * count > most and index:
                 break
             feeds = dict(run)
-            if not fixed and count > most:
+            if not self._fixed_batch and count > most:
                 part = slice(most)
                 feeds = {k: a[part] if a.ndim and len(a) == count else a for k, a in run.items()}
                 seed = None if seed is None else seed[part]
@@ -79,6 +78,13 @@ class Behaviour:
             for check in near.checks():
                 found.setdefault(check.name, []).append(check)
         return [worst_of(checks) for checks in found.values()]
+
+    @property
+    def _fixed_batch(self) -> int:
+        """The batch that the source is fixed to, 0 where it is open."""
+        dims = self.source.inputs[self.found.fed].type.tensor_type.shape.dim
+        fixed: int = dims[0].dim_value
+        return fixed
 
     @cached_property
     def _session(self) -> Any:
@@ -273,6 +279,9 @@ class Behaviour:
         session = open_graph(self.model.with_outputs([manifest.SCORE]), optimised=True)
         table = self.results[0][manifest.CONTRIBUTIONS].astype(np.float64)
         fed = self.feeds(0, self.results[0].get(manifest.EXPLAINED))
+        if self.runs[0][self.found.fed][0].size > feeding.LARGE and not self._fixed_batch:
+            fed = {k: a[:1] if a.ndim and len(a) == len(table) else a for k, a in fed.items()}
+            table = table[:1]
         checks = []
         for name, indices in (("input-slope", [0]), ("bias-slopes", sorted(columns)[1:])):
             named = {i: columns[i] for i in indices if columns[i] is not None}

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
-LADDER = tuple(2.0**-k for k in range(2, 13))
+LADDER = tuple(4.0**-k for k in range(1, 7))
 _ULP = 2.0**-24
 _ROUNDINGS = 16
 """Of f, in units of the magnitudes that were added up. Measured on fashion_vgg: up to 18, most of

@@ -183,7 +183,6 @@ def forward_part(found: Manifest, model: Graph, source: Graph) -> Check:
     raised = model.opset != source.opset
     if raised:
         held = f"every weight of the source, to the bit (raised to opset {model.opset})"
-    promoted = {site.promoted_input for site in found.sites} - {None}
     faults: list[str] = []
     others = 0
     for node, twin in _pairs(found, model, source):
@@ -191,7 +190,7 @@ def forward_part(found: Manifest, model: Graph, source: Graph) -> Check:
             others += 1  # what reads its result is compared; constants are folded
             continue
         faults += _node_faults(node, twin, model, source, found, raised=raised)
-    faults += _weight_faults(model, source, promoted)
+    faults += _weight_faults(model, source, _is_freed(found, model, source))
     if others:
         held += f"; {others} nodes folded or rewritten, see `outputs` and `tensors`"
     return decided("forward", iter(faults), held)
@@ -242,7 +241,7 @@ def _node_faults(
     raised: bool,
 ) -> Iterator[str]:
     name = node.name or node.output[0]
-    freed = _batch(source, found.fed) > 0 == _batch(model, found.fed)  # then shapes are others
+    freed = _is_freed(found, model, source)
     if node.op_type != twin.op_type:
         yield f"the node `{name}` is {twin.op_type}, in the source {node.op_type}"
         return
@@ -274,6 +273,11 @@ def _batch(graph: Graph, name: str) -> int:
     return dims[0].dim_value if dims else 0
 
 
+def _is_freed(found: Manifest, model: Graph, source: Graph) -> bool:
+    """Whether the source's batch is fixed and the model's open: then shapes are others."""
+    return _batch(source, found.fed) > 0 and not _batch(model, found.fed)
+
+
 def _attributes(node: onnx.NodeProto) -> dict[str, bytes]:
     found = {}
     for attribute in node.attribute:
@@ -284,13 +288,13 @@ def _attributes(node: onnx.NodeProto) -> dict[str, bytes]:
     return found
 
 
-def _weight_faults(model: Graph, source: Graph, promoted: set[str | None]) -> Iterator[str]:
-    for name in source.initializers:
-        ours = model.initializers.get(name)
-        if ours is None or name in promoted:
-            continue
+def _weight_faults(model: Graph, source: Graph, freed: bool) -> Iterator[str]:
+    """Where a weight or Constant of the source has another value under its name."""
+    for name in model.initializers:
         before, after = source.constant(name), model.constant(name)
-        if before is None or after is None or not same(before, after):
+        if before is None or after is None or same(before, after):
+            continue
+        if not (freed and before.dtype.kind == "i"):
             yield f"the weight `{name}` is another than in the source"
 
 
