@@ -1,10 +1,24 @@
-"""`fg_onnx.verify`: good models pass, whatever they were instrumented with."""
+"""`fg_onnx.verify`: good models pass, changed ones fail, and no code is shared with the builder."""
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
 from conftest import SAMPLES
+from onnx import helper, numpy_helper
 
 import fg_onnx
+from fg_onnx import manifest
+from fg_onnx.manifest import EMITS
+from sample_models import tasks
+
+ROOT = Path(fg_onnx.__file__).parent
+ALLOWED = ("manifest", "errors", "files", "runtime", "_version", "verification.")
+ENGINES = ("engines", "kernels")  # `verify --engines`, which does build models
 
 
 def test_samples_pass(sample):
@@ -12,12 +26,153 @@ def test_samples_pass(sample):
     assert found.verdict == "passed", found
 
 
-def test_a_changed_weight_fails():
+@pytest.mark.parametrize("task", tasks.all_models())
+def test_tasks_pass(task):
+    source = tasks.all_models()[task]
+    found = fg_onnx.verify(fg_onnx.instrument(source).model, source)
+    assert found.verdict == "passed", found
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"psi": psi, "emit": EMITS} for psi in ("paper", "abs", "signed", "positive")),
+        {"psi": "negative", "freeze_biases": True},
+        {"seed": True},
+        {"opset": 21},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("name", ["bn_unfolded", "nhwc"])
+def test_options_pass(name, options):
+    sample = SAMPLES[name]
+    found = fg_onnx.verify(sample.instrument(**options).model, sample.model)
+    assert found.verdict == "passed", found
+
+
+def test_what_cannot_be_seen_is_said():
     sample = SAMPLES["residual"]
-    model = sample.instrument().model
-    (weight,) = (w for w in model.graph.initializer if w.name == "conv2_weight")
-    changed = bytearray(weight.raw_data)
-    changed[0] ^= 1  # the last bit of the mantissa
-    weight.raw_data = bytes(changed)
-    found = fg_onnx.verify(model, sample.model)
-    assert found.check("forward").outcome == "failed"
+    found = fg_onnx.verify(sample.instrument(emit=("saliency",)).model, sample.model)
+    assert found.verdict == "undecided"
+    assert found.check("saliency").outcome == "not run"
+    assert found.to_dict()["verdict"] == "undecided"
+
+
+def imported(path: Path) -> set[str]:
+    """The modules of fg_onnx that a file imports, wherever it does."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("fg_onnx"):
+            names.update(f"{node.module}.{alias.name}"[8:] for alias in node.names)
+        elif isinstance(node, ast.Import):
+            names.update(a.name[8:] for a in node.names if a.name.startswith("fg_onnx."))
+    return names
+
+
+def test_no_code_is_shared_with_what_builds_a_model():
+    seen, waiting = set(), ["verification.gate"]
+    while waiting:
+        module = waiting.pop()
+        if module in seen:
+            continue
+        seen.add(module)
+        path = ROOT / f"{module.replace('.', '/')}.py"
+        if not path.exists():  # a name in a module
+            parent = module.rpartition(".")[0]
+            waiting += [parent] if parent else []
+            continue
+        assert module.startswith(ALLOWED), module
+        assert module.rpartition(".")[2] not in ENGINES
+        waiting += imported(path)
+    assert {"verification.gradients", "verification.tangents", "manifest"} <= seen
+
+
+# --- planted changes ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def model():
+    return SAMPLES["bn_unfolded"].instrument().model
+
+
+def failed(model: onnx.ModelProto) -> set[str]:
+    found = fg_onnx.verify(model, SAMPLES["bn_unfolded"].model)
+    return {check.name for check in found.checks if check.outcome == "failed"}
+
+
+def weight(model, name):
+    return next(w for w in model.graph.initializer if w.name == name)
+
+
+def test_the_last_bit_of_a_weight(model):
+    changed = weight(model, "conv2_weight")
+    data = bytearray(changed.raw_data)
+    data[0] ^= 1
+    changed.raw_data = bytes(data)
+    assert "forward" in failed(model)
+
+
+@pytest.mark.parametrize("site", ["c2", "n1", "n2", "logits"])
+def test_a_promoted_default(model, site):
+    changed = weight(model, manifest.BIAS + site)
+    array = numpy_helper.to_array(changed).copy()
+    array.reshape(-1)[0] += 1e-3
+    changed.CopyFrom(numpy_helper.from_array(array, changed.name))
+    assert "defaults" in failed(model)
+
+
+def added(model, op_type):
+    return [n for n in model.graph.node if n.op_type == op_type and n.name.startswith("fg")]
+
+
+@pytest.mark.parametrize(
+    ("op_type", "other"),
+    [("Greater", "Less"), ("Abs", "Relu"), ("ReduceMax", "ReduceMin")],
+)
+def test_an_operator_of_the_added_part(model, op_type, other):
+    node = added(model, op_type)[-1 if op_type != "Greater" else 0]
+    node.op_type = other
+    assert failed(model)
+
+
+def test_a_sign_in_the_adjoint(model):
+    """Of every Conv or ConvTranspose that was added, its weight's sign."""
+    for index, node in enumerate(model.graph.node):
+        if not (node.name.startswith("fg") and node.op_type.startswith("Conv")):
+            continue
+        changed = onnx.ModelProto()
+        changed.CopyFrom(model)
+        operand = changed.graph.node[index].input[1]
+        changed.graph.node[index].input[1] = "negated"
+        changed.graph.node.insert(index, helper.make_node("Neg", [operand], ["negated"]))
+        assert "gradients" in failed(changed), node.name
+
+
+def test_an_original_output_that_is_changed(model):
+    node = next(n for n in model.graph.node if "logits" in n.output)
+    node.output[0] = "before"
+    for other in model.graph.node:
+        other.input[:] = ["before" if name == "logits" else name for name in other.input]
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(1.001), "by"))
+    model.graph.node.append(helper.make_node("Mul", ["before", "by"], ["logits"]))
+    assert {"outputs", "score"} & failed(model)
+
+
+@pytest.mark.parametrize("names", [("fg_bias/n1", "fg_bias/c2"), ("fg_bias/n1", "fg_bias/n2")])
+def test_promoted_inputs_that_are_swapped(model, names):
+    swap = dict(zip(names, reversed(names), strict=True))
+    for node in model.graph.node:
+        node.input[:] = [swap.get(name, name) for name in node.input]
+    assert failed(model) >= {"manifest"}
+
+
+def test_an_output_that_is_missing(model):
+    kept = [value for value in model.graph.output if value.name != manifest.SCORE]
+    del model.graph.output[:]
+    model.graph.output.extend(kept)
+    assert failed(model) >= {"manifest", "shapes"}
+
+
+def test_another_source(model):
+    found = fg_onnx.verify(model, SAMPLES["batchnorm_preact"].model)
+    assert found.check("source-hash").outcome == "failed"
