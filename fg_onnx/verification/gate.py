@@ -61,6 +61,10 @@ def verify(
         structure.defaults(found, built, source),
     ]
     draws = np.random.default_rng(random_seed)
+    if checks[1].outcome == "failed":  # nothing can be looked up by its names
+        why = "the manifest is not that of the graph"
+        checks.append(Check("behaviour", "not run", why))
+        return Verification(built.name, source.name, 0, images is None, tuple(checks))
     runs = feeds_of(source, found.fed, images, feeds, draws)
     checks += Behaviour(found, built, source, runs, draws).checks()
     count = sum(len(run[found.fed]) for run in runs)

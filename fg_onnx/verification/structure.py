@@ -26,6 +26,7 @@ _SINGLE = {
     **manifest.METHOD_EMITS,
 }
 _FLOATS = (manifest.SCORE, manifest.CONTRIBUTIONS, manifest.SALIENCY)
+_NARROW = {"float16": onnx.TensorProto.FLOAT16, "bfloat16": onnx.TensorProto.BFLOAT16}
 _MOST_NAMED = 3
 _SHIFT_ROUNDING = 1e-6  # of the largest term: a few operations in float32
 
@@ -75,10 +76,23 @@ def _manifest_faults(found: Manifest, model: Graph, source: Graph) -> Iterator[s
             yield f"the {what} `{name}` is not in the graph"
     if found.fed not in source.inputs:
         yield f"the source has no input `{found.fed}`"
+    narrow = _NARROW.get(found.precision)
+    if narrow is not None and narrow not in _kinds(source):
+        yield f"it says {found.precision}, and the source holds none"
     if len({site.name for site in found.sites}) < len(found.sites):
         yield "two sites have one name"
     for site in found.sites:
         yield from _site_faults(found, site, model)
+
+
+def _kinds(graph: Graph) -> set[int]:
+    """The types of weights and inputs, and those that are cast to."""
+    kinds = {tensor.data_type for tensor in graph.initializers.values()}
+    kinds |= {_kind(value) for value in graph.inputs.values()}
+    for node in graph.proto.graph.node:
+        for attribute in node.attribute:
+            kinds.add(attribute.i if attribute.name == "to" else attribute.t.data_type)
+    return kinds
 
 
 def _input_faults(found: Manifest, model: Graph, source: Graph) -> Iterator[str]:
