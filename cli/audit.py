@@ -106,6 +106,7 @@ def audit(
     from fg_onnx.audit.model import open_audited
     from fg_onnx.audit.policy import Policy, read_policy
     from fg_onnx.audit.records import require_parquet
+    from fg_onnx.audit.report import write_reports
     from fg_onnx.files import replacing
     from fg_onnx.samples import is_array
 
@@ -134,15 +135,16 @@ def audit(
     steps = preprocessing_for(model, manifest, preprocess) if needs_steps else None
     prepared = auditing.prepare(opened, paths, steps, out, options)
     document, timing = auditing.audit(prepared, progress)
-    # the reports for people are written here, before the document whose presence says that all is
+    written = write_reports(document, out)
     found = document.to_dict()
+    # last, for its presence says that all is written
     path = out / auditing.DOCUMENT
     with replacing(path) as temporary:
         temporary.write_text(to_json(found) + "\n", encoding="utf-8")
     if json_:
         say_json(found)
     else:
-        _print(document, timing, path)
+        _print(document, timing, written[0])
     if document.verdict == "fail":
         raise typer.Exit(CHECK_FAILED)
 
