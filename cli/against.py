@@ -45,7 +45,9 @@ class Wanted:
 
 def verify_against(model: Path, against: Path, wanted: Wanted, *, json_: bool) -> None:
     """Verify, print what was found, and exit 1 or 2 where it does not hold or cannot be told."""
-    from .given import parse_feeds, read_array
+    from fg_onnx.samples import read_array
+
+    from .given import parse_feeds
 
     feeds = {name: read_array(path) for name, path in parse_feeds(wanted.feed).items()}
     found = fg_onnx.verify(str(model), str(against), _images(model, wanted), feeds=feeds)
@@ -68,7 +70,7 @@ def verify_against(model: Path, against: Path, wanted: Wanted, *, json_: bool) -
 
 def _images(model: Path, wanted: Wanted) -> Any:
     """The preprocessed images that are named, or None."""
-    from .given import read_array
+    from fg_onnx.samples import read_array
 
     if wanted.images and wanted.array is not None:
         raise InputError("two-sources", "--images and --array exclude each other", "give one")

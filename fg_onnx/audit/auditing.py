@@ -35,7 +35,7 @@ from fg_onnx.samples import is_array
 DOCUMENT = "audit.json"
 
 Array = npt.NDArray[Any]
-Progress = Callable[[str, int], AbstractContextManager[Tick | None]]
+Progress = Callable[[str, Callable[[], int]], AbstractContextManager[Tick | None]]
 
 
 @dataclass(frozen=True)
@@ -151,8 +151,7 @@ def audit(prepared: Prepared, progress: Progress | None = None) -> tuple[Documen
     progress = progress or (lambda _, __: nullcontext(None))
     opened, subject, records = prepared.opened, prepared.subject, prepared.records
     options, items = prepared.options, subject.items
-    pending = sum(len(records.numbers(part)) for part in records.pending())
-    with progress("auditing", pending) as tick:
+    with progress("auditing", records.images_left) as tick:
         timing = run_pending(subject, records, tick)
     records.discard_others()
     reasons = records.reasons()
@@ -259,7 +258,7 @@ def _rows(
     held = prepared.records.rows(shown)
     kinds = [site.kind for site in prepared.opened.session.manifest.sites]
     rows = []
-    with progress("drawing", len(shown)) as tick:
+    with progress("drawing", lambda: len(shown)) as tick:
         session = prepared.opened.with_layers()
         drawn = pictures.draw(prepared.subject, session, shown)
         for number, one in zip(shown, drawn, strict=True):

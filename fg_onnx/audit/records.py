@@ -130,6 +130,10 @@ class Records:
         """The parts that are not there yet."""
         return [part for part in range(len(self)) if not self._is_whole(part)]
 
+    def images_left(self) -> int:
+        """How many images are in the parts that are not there yet."""
+        return sum(len(self.numbers(part)) for part in self.pending())
+
     def write(self, part: int, rows: Sequence[Measured]) -> None:
         """Keep the rows of one part.
 

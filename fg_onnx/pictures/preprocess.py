@@ -8,7 +8,6 @@ comes from.
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
 import math
 import reprlib
@@ -18,14 +17,13 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from fg_onnx.errors import InputError
+from fg_onnx.plain_yaml import PlainYamlError, read_plain
 
 Fit = Literal["crop", "stretch"]
 Channels = Literal["rgb", "bgr", "gray"]
 Layout = Literal["nchw", "nhwc"]
 Interpolation = Literal["bilinear", "bicubic", "area", "opencv-bilinear"]
 
-
-_DEEPEST = 8  # lists within lists, of which two are of use
 
 MOST_ALONG_A_SIDE = 2**15
 """Pixels, of what is fed to a model."""
@@ -283,30 +281,9 @@ def _read_document(path: Path) -> object:
         except ValueError as error:
             raise _bad(f"`{path}` is not JSON: {error}", "check it at that line") from None
         except RecursionError:
-            raise _nested(path) from None
-    # imported here, and untyped: only those who write YAML need PyYAML
-    yaml: Any = importlib.import_module("yaml")
+            raise _bad(f"`{path}` is nested too deeply", "write one mapping of keys") from None
     try:
-        _require_plain(yaml, text, path)
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise _bad(f"`{path}` is not YAML: {reason}", "check it at that line") from None
-    except ValueError as error:  # of a date or a number that is none
-        raise _bad(f"`{path}` is not YAML: {error}", "check its numbers") from None
-
-
-def _require_plain(yaml: Any, text: str, path: Path) -> None:
-    """Fail for what a few lines can make endless: aliases of aliases, lists in lists in lists."""
-    depth = 0
-    for event in yaml.parse(text, yaml.SafeLoader):
-        depth += isinstance(event, yaml.CollectionStartEvent)
-        depth -= isinstance(event, yaml.CollectionEndEvent)
-        if isinstance(event, yaml.AliasEvent):
-            raise _bad(f"`{path}` holds an alias (`*{event.anchor}`)", "write every value out")
-        if depth > _DEEPEST:
-            raise _nested(path)
-
-
-def _nested(path: Path) -> InputError:
-    return _bad(f"`{path}` is nested too deeply", "write one mapping of keys")
+        return read_plain(text).value
+    except PlainYamlError as error:
+        at = "" if error.line is None else f", line {error.line}"
+        raise _bad(f"`{path}`{at}: {error.reason}", "check it there") from None

@@ -110,7 +110,7 @@ def test_names_that_files_chose(tmp_path, audit):
     [
         (["--labels", "none.csv"], "cannot read the labels"),
         (["--boxes", "none.csv"], "cannot read the boxes"),
-        (["--policy", "none.yaml"], "cannot read the policy"),
+        (["--policy", "none.yaml"], "the policy `none.yaml`: it cannot be read"),
         (["--classes", "none.txt"], "cannot read the labels"),
         (["--output", "none"], "no float tensor `none`"),
         (["--psi", "none"], "none"),
