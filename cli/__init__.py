@@ -15,6 +15,7 @@ import typer
 from fg_onnx._version import __version__
 
 from .audit import audit
+from .check import check
 from .console import reported, say
 from .engine import engine
 from .evaluate import evaluate
@@ -33,7 +34,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for _command in (instrument, explain, inspect, verify, audit, ops):
+for _command in (instrument, explain, inspect, check, verify, audit, ops):
     app.command()(reported(_command))
 app.add_typer(engine)
 app.add_typer(evaluate)

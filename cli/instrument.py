@@ -12,6 +12,7 @@ import typer
 
 import fg_onnx
 from fg_onnx.errors import OutputError
+from fg_onnx.files import instrumented_path
 
 from . import describe
 from .console import fields, in_units
@@ -81,7 +82,7 @@ def instrument(
     What MODEL computes already stays as it is. The preprocessing and the labels are kept in the
     new model, so that `explain` needs no options.
     """
-    place = out or default_place(model)
+    place = out or instrumented_path(model)
     require_other_file(model, place)
     names = read_labels(labels) if labels else None
     instrumented = fg_onnx.instrument(
@@ -105,11 +106,6 @@ def instrument(
     _print(model, place, instrumented)
 
 
-def default_place(model: Path) -> Path:
-    """``net.onnx`` -> ``net.fg.onnx``; the suffix is added to any other name."""
-    return model.with_name(model.name.removesuffix(".onnx") + ".fg.onnx")
-
-
 def require_other_file(model: Path, place: Path) -> None:
     """Fail where ``place`` is the model itself, by whatever name.
 
@@ -124,7 +120,7 @@ def require_other_file(model: Path, place: Path) -> None:
         raise OutputError(
             "over-source",
             f"`{place}` is the source model itself, which is never overwritten",
-            f"choose another place with -o, such as `{default_place(model)}`",
+            f"choose another place with -o, such as `{instrumented_path(model)}`",
         )
 
 

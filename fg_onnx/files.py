@@ -10,6 +10,22 @@ from pathlib import Path
 
 from fg_onnx.errors import ModelError, OutputError
 
+INFIX = ".fg"
+"""Of an instrumented model, where no other name is chosen: ``net.fg.onnx`` beside ``net.onnx``."""
+
+
+def instrumented_path(source: Path) -> Path:
+    """``net.onnx`` -> ``net.fg.onnx``; the suffix is added to any other name."""
+    return source.with_name(source.name.removesuffix(".onnx") + f"{INFIX}.onnx")
+
+
+def source_path(instrumented: Path) -> Path | None:
+    """``net.fg.onnx`` -> ``net.onnx``; None of any other name."""
+    stem, ending = instrumented.name, f"{INFIX}.onnx"
+    if not stem.endswith(ending):
+        return None
+    return instrumented.with_name(stem.removesuffix(ending) + ".onnx")
+
 
 def existing(path: str | os.PathLike[str]) -> Path:
     """The path, if it can be read.

@@ -34,6 +34,7 @@ _RAISING_TOLERANCE_NARROW = 1e-2
 # Said of what follows an operator that infers nothing (Compress before 11): no contradiction.
 _UNTYPED = "expected to have type but instead is null"
 _PROTO_LIMIT = 2**31 - 1
+_POINTER = b"version https://git-lfs"  # git-lfs/docs/spec.md
 _MOST_FED = 2**27  # entries of an input of noise
 
 
@@ -71,6 +72,10 @@ def read(model: ModelSource) -> Source:
 
 def _parse(data: bytes, path: Path) -> onnx.ModelProto:
     hint = "is the file an .onnx file, and was it copied whole?"
+    if data.startswith(_POINTER):
+        raise ModelError(
+            "not-fetched", f"`{path}` is a Git LFS pointer, not the model", "run `git lfs pull`"
+        )
     try:
         proto = onnx.ModelProto()
         proto.ParseFromString(data)

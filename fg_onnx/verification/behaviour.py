@@ -50,14 +50,13 @@ class Behaviour:
     runs: Sequence[Mapping[str, Array]]
     draws: np.random.Generator
 
-    def checks(self) -> list[Check]:
-        """All of them, in order."""
+    def checks(self, *, gradients: bool) -> list[Check]:
+        """All of them, or those that need neither slopes nor tangents, in order."""
         shapes = self._shapes()
         if shapes.outcome != "passed":
             return [shapes]
         checks = [shapes, self._outputs(), self._tensors(), self._score(), self._completeness()]
-        checks += self._slopes()
-        return [*checks, *self._gradients()]
+        return [*checks, *self._slopes(), *self._gradients()] if gradients else checks
 
     def _gradients(self) -> list[Check]:
         """On the first images, of each check the worst."""

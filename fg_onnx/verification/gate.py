@@ -29,6 +29,7 @@ def verify(
     *,
     feeds: Mapping[str, npt.ArrayLike] | None = None,
     random_seed: int = 0,
+    gradients: bool = True,
 ) -> Verification:
     """Check an instrumented model against its source (docs/verify.md).
 
@@ -39,6 +40,7 @@ def verify(
             noise. All of them are run through both models; gradients are checked on the first few.
         feeds: further inputs by name; noise by default.
         random_seed: of the noise and of the directions.
+        gradients: whether slopes and gradients are checked, which takes most of the time.
 
     Raises:
         ModelError: a model cannot be read or loaded, or the manifest is none.
@@ -66,6 +68,6 @@ def verify(
         checks.append(Check("behaviour", "not run", why))
         return Verification(built.name, source.name, 0, images is None, tuple(checks))
     runs = feeds_of(source, found.fed, images, feeds, draws)
-    checks += Behaviour(found, built, source, runs, draws).checks()
+    checks += Behaviour(found, built, source, runs, draws).checks(gradients=gradients)
     count = sum(len(run[found.fed]) for run in runs)
     return Verification(built.name, source.name, count, images is None, tuple(checks))

@@ -7,7 +7,7 @@ import pytest
 from commands import FASHION, FASHION_VGG, fg, fg_process, write_model
 
 from fg_onnx import manifest
-from fg_onnx.cli.instrument import default_place
+from fg_onnx.files import instrumented_path
 from sample_models import tiny
 
 
@@ -30,9 +30,9 @@ def test_beside_the_model_by_default(model):
     assert read(model.with_name("net.fg.onnx")).emits == ("saliency", "contributions")
 
 
-def test_default_place(tmp_path):
-    assert default_place(tmp_path / "net.v2.onnx").name == "net.v2.fg.onnx"
-    assert default_place(tmp_path / "net").name == "net.fg.onnx"
+def test_instrumented_path(tmp_path):
+    assert instrumented_path(tmp_path / "net.v2.onnx").name == "net.v2.fg.onnx"
+    assert instrumented_path(tmp_path / "net").name == "net.fg.onnx"
 
 
 def test_it_says_where_it_attached(tmp_path):

@@ -1,0 +1,125 @@
+"""`fg-onnx check`, and the hook that runs it before a commit."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from commands import FASHION_VGG, WEIGHTS, fg, write_model
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "pipeline.md").read_text(encoding="utf-8")
+OPEN_SIZE = """g (float[N,3,H,W] x) => (float[N,4] logits) {
+    c = Conv (x, w, b)
+    r = Relu (c)
+    p = GlobalAveragePool (r)
+    logits = Flatten (p)
+}"""
+UNKNOWN = """g (float[N,3,8,8] x) => (float[N,4] logits) {
+    c = Conv (x, w, b)
+    d = Det (c)
+    p = GlobalAveragePool (c)
+    e = Flatten (p)
+    logits = Mul (d, e)
+}"""
+
+
+def test_plain_and_instrumented_models_pass(tmp_path):
+    plain = shutil.copy(FASHION_VGG, tmp_path / "vgg.onnx")
+    made = tmp_path / "vgg.fg.onnx"
+    assert fg("instrument", plain).code == 0
+    found = fg("check", plain, made)
+    assert (found.code, found.err) == (0, "")
+    assert found.out == "".join(
+        f"{path}: passed: 8 checks on 6 images of noise\n" for path in (plain, made)
+    )
+
+
+def test_a_source_that_changed_since_fails(tmp_path):
+    plain = write_model(tmp_path / "net.onnx")
+    assert fg("instrument", plain).code == 0
+    changed = {**WEIGHTS, "b": WEIGHTS["b"] * np.float32(1.01)}
+    write_model(plain, weights=changed)
+    found = fg("check", "--json", tmp_path / "net.fg.onnx", plain)
+    assert found.code == 1
+    document = json.loads(found.out)
+    assert document["schema_version"] == 1
+    made, source = document["models"].values()
+    failed = {each["name"] for each in made["checks"] if each["outcome"] == "failed"}
+    assert failed >= {"source-hash", "defaults", "outputs"}
+    assert source["verdict"] == "passed"
+    assert "  defaults: failed: " in fg("check", tmp_path / "net.fg.onnx").out
+
+
+def test_sizes_that_are_left_open_are_drawn(tmp_path):
+    found = fg("check", write_model(tmp_path / "net.onnx", OPEN_SIZE))
+    assert found.code == 0, found.out
+    assert "on 2 images of noise" in found.out
+
+
+def test_what_cannot_be_checked_is_told_and_the_rest_is(tmp_path):
+    refused = write_model(tmp_path / "det.onnx", UNKNOWN)
+    pointer = tmp_path / "pointer.onnx"
+    pointer.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    alone = tmp_path / "alone.fg.onnx"
+    good = write_model(tmp_path / "net.onnx")
+    assert fg("instrument", good, "-o", alone).code == 0
+    found = fg("check", refused, pointer, alone, tmp_path / "none.onnx", good)
+    assert found.code == 2
+    lines = [line for line in found.out.splitlines() if not line.startswith("  ")]
+    assert [line.removeprefix(f"{tmp_path}/").split(": ")[:2] for line in lines] == [
+        ["det.onnx", "error"],
+        ["pointer.onnx", "error"],
+        ["alone.fg.onnx", "error"],
+        ["none.onnx", "error"],
+        ["net.onnx", "passed"],
+    ]
+    assert "Det" in lines[0]
+    assert "git lfs pull" in found.out
+    assert "does not lie beside it" in lines[2]
+    document = json.loads(fg("check", "--json", refused, good).out)
+    codes = [each.get("error") for each in document["models"].values()]
+    assert codes == ["unsupported-operator", None]
+
+
+def test_the_hook_runs_what_the_page_says():
+    (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
+    (block, *_) = [part.split("```")[0] for part in PAGE.split("```yaml\n")[1:]]
+    (repo,) = yaml.safe_load(block)["repos"]
+    assert repo["hooks"] == [{"id": hook["id"]}]
+    assert hook["entry"].split() == ["fg-onnx", "check"]
+
+
+@pytest.mark.network
+def test_the_hook_stops_a_commit(tmp_path):
+    """A real pre-commit, which installs the working tree as the hook's repository."""
+    place = tmp_path / "models"
+    good = write_model(place / "net.onnx")
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", place]
+    subprocess.run([*git, "init", "--quiet"], check=True)
+
+    def run():
+        subprocess.run([*git, "add", "."], check=True)
+        return subprocess.run(
+            [sys.executable, "-m", "pre_commit", "try-repo", ROOT, "fg-onnx-check", "--all-files"],
+            cwd=place,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "PRE_COMMIT_HOME": str(tmp_path / "home")},
+        )
+
+    passed = run()
+    assert passed.returncode == 0, passed.stdout + passed.stderr
+    assert "Passed" in passed.stdout
+    good.write_bytes(good.read_bytes()[:-100])
+    stopped = run()
+    assert stopped.returncode == 1
+    assert "net.onnx: error" in stopped.stdout
