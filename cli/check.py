@@ -30,14 +30,15 @@ def check(
     """Check that every MODEL can be explained, and is the source of what explains it.
 
     A plain model is instrumented in memory; an instrumented one, NAME.fg.onnx, is held against the
-    NAME.onnx beside it. Outputs and completeness are checked on noise, gradients by
-    `fg-onnx verify`. Exit code 1 if a check does not hold, else 2 if a model cannot be checked.
+    NAME.onnx beside it, also where that alone is given. Outputs and completeness are checked on
+    noise, gradients by `fg-onnx verify`. Exit code 1 if a check does not hold, else 2 if a model
+    cannot be checked.
     """
     from fg_onnx.audit import checking
 
     found: dict[str, Any] = {}
     outcomes = set()
-    for path in models:
+    for path in checking.with_instrumented(models):
         try:
             verification = checking.check(path)
         except FgOnnxError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import onnx
 
 from fg_onnx import manifest
 from fg_onnx.errors import InputError
-from fg_onnx.files import INFIX, source_path
+from fg_onnx.files import INFIX, instrumented_path, source_path
 from fg_onnx.instrumentation import instrument
 from fg_onnx.source import model
 from fg_onnx.verification.gate import verify
@@ -17,6 +18,18 @@ from fg_onnx.verification.report import Verification
 
 _OPEN = 224  # pixels of a side that the model leaves open
 _IMAGES = 2
+
+
+def with_instrumented(paths: Sequence[Path]) -> list[Path]:
+    """The same, each once, and after each what was made of it, where that lies beside it.
+
+    A commit that changes ``net.onnx`` alone leaves a ``net.fg.onnx`` that explains another model.
+    """
+    found: dict[Path, None] = {}
+    for path in paths:
+        made = instrumented_path(path)
+        found |= dict.fromkeys([path, made] if made.is_file() else [path])
+    return list(found)
 
 
 def check(path: Path, random_seed: int = 0) -> Verification:

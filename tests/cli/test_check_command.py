@@ -58,6 +58,18 @@ def test_a_source_that_changed_since_fails(tmp_path):
     assert "  defaults: failed: " in fg("check", tmp_path / "net.fg.onnx").out
 
 
+def test_a_source_alone_brings_what_was_made_of_it(tmp_path):
+    """As where a commit changes the source and forgets the instrumented model."""
+    plain = write_model(tmp_path / "net.onnx")
+    made = tmp_path / "net.fg.onnx"
+    assert fg("instrument", plain).code == 0
+    assert list(json.loads(fg("check", "--json", plain).out)["models"]) == [str(plain), str(made)]
+    write_model(plain, weights={**WEIGHTS, "b": WEIGHTS["b"] * np.float32(1.01)})
+    found = fg("check", plain)
+    assert found.code == 1
+    assert f"{made}: failed: " in found.out
+
+
 def test_sizes_that_are_left_open_are_drawn(tmp_path):
     found = fg("check", write_model(tmp_path / "net.onnx", OPEN_SIZE))
     assert found.code == 0, found.out
