@@ -61,7 +61,29 @@ def find(facts: Facts, policy: Policy) -> tuple[Finding, ...]:
     found = [*_notes(facts)]
     for name, settings in policy.checks.items():
         found += CHECKS[name](facts, settings)
+        if name in policy.given and name in _MEASURED:
+            found += _missing(name, facts, settings)
     return tuple(sorted(found, key=lambda finding: _SEVERITIES.index(finding.severity)))
+
+
+def _missing(name: str, facts: Facts, settings: Settings) -> Iterator[Finding]:
+    """A finding where the policy names a check, and there is nothing that it could be held to."""
+    limit = settings.get("least", settings.get("most"))
+    if limit is not None and not np.isfinite(_MEASURED[name](facts)).any():
+        title = f"The {name} could not be measured"
+        text = "The policy names it. Leave it out, or see docs/audit.md for what it needs."
+        yield _unmeasured(name, settings, title, text, limit)
+
+
+# the numbers without which a check finds nothing, whatever the limits
+_MEASURED: Mapping[str, Callable[[Facts], Any]] = {
+    "bias_driven": lambda facts: facts.summary.column("input"),
+    "concentration": lambda facts: facts.summary.column("concentration"),
+    "border": lambda facts: facts.summary.column("border"),
+    "outliers": lambda facts: facts.outliers,
+    "perturbation": lambda facts: np.array(facts.sampled.perturbation, np.float64),
+    "randomization": lambda facts: np.array(facts.sampled.randomization, np.float64),
+}
 
 
 def _notes(facts: Facts) -> Iterator[Finding]:

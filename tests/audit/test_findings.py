@@ -164,7 +164,7 @@ def test_an_outlier_of_its_class(tmp_path):
     assert document.rows[0].centre[0] > 0.5
     assert document.distributions["outlier"].least == 0
     assert "outliers" not in checks_of(run(distance=10_000))
-    assert "outliers" not in checks_of(run(images=21))
+    assert checks_of(run(images=21))["outliers"].measured is None
 
 
 def test_the_model(place):
@@ -191,7 +191,7 @@ def test_perturbation_and_randomization(place):
     again = checks_of(run(policy, sample=4))
     assert again["perturbation"] == found["perturbation"]
     assert checks_of(run(policy, sample=4, seed=1))["perturbation"] != found["perturbation"]
-    assert not {"perturbation", "randomization", "sample"} & set(checks_of(run(policy)))
+    assert not {"perturbation", "randomization", "sample"} & set(checks_of(run()))
 
 
 def test_perturbation_tells_a_map_that_knows_from_chance(tmp_path):
@@ -245,3 +245,35 @@ def test_a_batch_of_one(tmp_path, place):
     assert one.broken == 0
     for layer, same in zip(one.layers, run().layers, strict=True):
         assert layer.mean == pytest.approx(same.mean, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("check", "settings"),
+    [("outliers", {"images": 99}), ("perturbation", {}), ("randomization", {})],
+)
+def test_a_named_check_that_could_not_be_made_does_not_hold(place, check, settings):
+    run = place[2]
+    document = run({check: {**settings, "severity": "fail"}}, sample=0)
+    assert document.verdict == "fail"
+    (found,) = [each for each in document.findings if each.severity == "fail"]
+    assert (found.check, found.measured) == (check, None)
+    assert check not in checks_of(run(sample=0))
+
+
+def test_a_map_that_is_wanted_of_signals_does_not_hold(tmp_path):
+    place = tmp_path / "signals.npy"
+    np.save(place, np.random.default_rng(0).normal(size=(3, 3, 8)).astype(np.float32))
+    nodes = """
+        c = Conv (x, w, b)
+        r = Relu (c)
+        p = GlobalAveragePool (r)
+        logits = Flatten (p)
+    """
+    weights = {"w": draw("w", 5, 3, 3), "b": draw("b", 5)}
+    signals = build(nodes, weights, inputs="float[N,3,8] x")
+    onnx.save(signals, tmp_path / "signals.onnx")
+    policy = {"border": {"severity": "fail"}, "concentration": {}}
+    document = audited(tmp_path / "signals.onnx", [place], tmp_path / "out", policy)
+    (found,) = [each for each in document.findings if each.severity == "fail"]
+    assert found.check == "border"
+    assert "concentration" not in checks_of(document)
