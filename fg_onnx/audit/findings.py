@@ -92,7 +92,7 @@ def _notes(facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 what,
                 "note",
-                f"{len(unused)} names in --{what} stand for no image",
+                f"{_counted(len(unused), 'name')} in --{what} without an image",
                 f"The first is {unused[0]}. Check the spelling, or leave them out.",
                 float(len(unused)),
                 None,

@@ -22,7 +22,7 @@ class Matching:
         code: of the errors.
 
     Raises:
-        InputError: of that code: a name stands for several images, or none for any.
+        InputError: of that code: a name stands for several images, or there twice, or none for any.
 
     Attributes:
         found: by the number of an image, the number of its name.
@@ -30,7 +30,12 @@ class Matching:
     """
 
     def __init__(self, names: Sequence[str], items: Sequence[Item], where: str, code: str) -> None:
-        places = {name.replace("\\", "/").removeprefix("./"): at for at, name in enumerate(names)}
+        places: dict[str, int] = {}
+        for place, name in enumerate(names):
+            if places.setdefault(name.replace("\\", "/").removeprefix("./"), place) != place:
+                raise InputError(
+                    code, f"`{where}` has `{name}` more than once", "name every image once"
+                )
         spellings = [_spellings(item) for item in items]
         self.found = {
             number: places[whole] for number, (whole, *_) in enumerate(spellings) if whole in places

@@ -82,6 +82,9 @@ def test_a_folder_of_masks(tmp_path):
     assert np.array_equal(found, prepare_mask(mask, STEPS["crop"], SHAPE))
     with pytest.raises(InputError, match="120 x 160 pixels"):
         inside.of(item, Sample(0, item.path, None, None, None, (12, 16)), (32, 32))
+    assert cv2.imwrite(str(tmp_path / "a.bmp"), mask)
+    with pytest.raises(InputError, match="has `a` more than once"):
+        read_inside(tmp_path, [item], STEPS["crop"], SHAPE, "nchw")
 
 
 BAD = {

@@ -51,6 +51,7 @@ def test_rows_of_an_array(truths):
     [
         ("1.png,0\n", "stands for several images: `set/a/1.png` and `set/b/1.png`"),
         ("cat,0\ncat,1\n", "line 2: `cat` has another label"),
+        ("set/a/1.png,0\n./set/a/1.png,1\n", "has `./set/a/1.png` more than once"),
         ("cat,4\n", "line 1: there is no class 4, the model has 4"),
         ("cat,crane\n", "the classes 1, 2 have the name `crane`"),
         ("cat,dog\n", "no class has the name `dog`"),
