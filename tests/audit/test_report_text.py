@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import html
+import math
 from html.parser import HTMLParser
 
 import pytest
 
 from fg_onnx.audit.report import charts, words
+from fg_onnx.audit.report.cards import Cards
 from fg_onnx.audit.report.markup import Html, element, escaped, is_picture, join, picture
 from fg_onnx.audit.report.numbers import column, number, percent
 from fg_onnx.audit.report.text import visible
@@ -136,6 +138,16 @@ def test_names_are_shown_without_the_folder_of_all():
     assert words.folder(documents.empty()) == ""
     alone = documents.usual(rows=(documents.row(0, name="1.png"),), findings=())
     assert words.folder(alone) == ""
+
+
+@pytest.mark.parametrize("residual", [None, math.nan, math.inf])
+def test_a_residual_that_is_not_finite_sorts_as_the_largest(residual):
+    rows = (documents.row(0), documents.row(1, residual=residual))
+    card = Cards(documents.usual(rows=rows)).card
+    assert 'data-residual="Infinity"' in card(1)
+    assert 'data-residual="Infinity"' not in card(0)
+    gone = documents.row(1, residual=None, broken="cut short")
+    assert "data-residual" not in Cards(documents.usual(rows=(gone,))).card(0)
 
 
 def test_escaping_is_undone_by_a_browser():

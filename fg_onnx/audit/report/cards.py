@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from fg_onnx.audit.document import Document, Finding, ImageRow
@@ -50,7 +51,7 @@ class Cards:
             data_name=row.name,
             data_class=row.target,
             data_outlier=_sortable(row.outlier),
-            data_residual=_sortable(row.residual),
+            data_residual=_residual(row),
             data_score=_sortable(row.score),
             data_findings=" ".join(map(str, findings)) or None,
         )
@@ -71,6 +72,13 @@ class Cards:
 
 def _sortable(value: float | None) -> str | None:
     return None if value is None else repr(value)
+
+
+def _residual(row: ImageRow) -> str | None:
+    """What is not finite is the worst, and not unknown as that of what could not be read."""
+    if row.broken is None and (row.residual is None or not math.isfinite(row.residual)):
+        return "Infinity"
+    return _sortable(row.residual)
 
 
 def _pictures(row: ImageRow, name: str) -> Html:
