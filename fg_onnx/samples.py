@@ -51,7 +51,17 @@ def read_photograph(path: Path, number: int, session: Session, steps: Preprocess
     Raises:
         InputError: it cannot be read, or does not fit the model.
     """
-    image = read_image(path)
+    return photograph_sample(path, number, read_image(path), session, steps)
+
+
+def photograph_sample(
+    path: Path, number: int, image: Image, session: Session, steps: Preprocessing
+) -> Sample:
+    """A photograph that was read, prepared for a model.
+
+    Raises:
+        InputError: it does not fit the model.
+    """
     prepared = prepare(image, steps, session.input_shape, session.manifest.layout)
     return Sample(
         number, path, None, prepared.array, prepared.view, (image.shape[0], image.shape[1])

@@ -75,7 +75,7 @@ class Prepared:
     opened: Opened
     subject: Subject
     truths: Truths | None
-    records: Records
+    records: Records[Measured]
     options: Options
     folder: Path
     names: tuple[str, ...] | None
@@ -114,7 +114,7 @@ def prepare(
     )
     subject = Subject(session, steps, items, inside or None, options.batch)
     key = _key(opened, steps, inside or None, options)
-    records = Records(folder, key, items, options.part)
+    records = Records(Measured, folder, key, items, options.part)
     with suppress(FileNotFoundError, NotADirectoryError):
         (folder / DOCUMENT).unlink()
     records.require_writable()

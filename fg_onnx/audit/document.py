@@ -10,12 +10,13 @@ import dataclasses
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from fg_onnx.errors import InputError
 
 SCHEMA_VERSION = 1
 
+T = TypeVar("T")
 Severity = Literal["fail", "warning", "note"]
 Verdict = Literal["pass", "fail"]
 
@@ -269,23 +270,30 @@ class Document:
         Raises:
             InputError: ``not-an-audit``.
         """
-        if not isinstance(document, Mapping) or document.get("schema_version") != SCHEMA_VERSION:
-            raise _no_audit(f"its schema_version is not {SCHEMA_VERSION}")
-        fields = {key: value for key, value in document.items() if key != "schema_version"}
         try:
-            found = _read(cls, fields)
-        except (KeyError, TypeError, ValueError) as error:
-            raise _no_audit(f"{type(error).__name__}: {error}") from error
-        assert isinstance(found, Document)
-        return found
+            return read_document(cls, document, SCHEMA_VERSION)
+        except ValueError as error:
+            raise InputError(
+                "not-an-audit",
+                f"the document is no audit: {error}",
+                "give what `fg-onnx audit` has written",
+            ) from error
 
 
-def _no_audit(reason: str) -> InputError:
-    return InputError(
-        "not-an-audit",
-        f"the document is no audit: {reason}",
-        "give what `fg-onnx audit` has written",
-    )
+def read_document(kind: type[T], document: Any, version: int) -> T:
+    """A dataclass of JSON's values, of dataclasses, tuples and mappings, out of a document.
+
+    Raises:
+        ValueError: it is of another version, or has other fields.
+    """
+    if not isinstance(document, Mapping) or document.get("schema_version") != version:
+        raise ValueError(f"its schema_version is not {version}")
+    fields = {key: value for key, value in document.items() if key != "schema_version"}
+    try:
+        found: T = _read(kind, fields)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+    return found
 
 
 def _read(kind: Any, value: Any) -> Any:

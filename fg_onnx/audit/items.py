@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from fg_onnx.pictures.images import prepare
 from fg_onnx.pictures.preprocess import Preprocessing
 from fg_onnx.samples import Sample, is_array, read_photograph, read_rows, row_sample
 from fg_onnx.session import Session
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -69,14 +71,32 @@ def read_item(
     item: Item, number: int, session: Session, steps: Preprocessing | None
 ) -> Sample | Broken:
     """What the model is fed for it, in memory."""
-    try:
+
+    def read() -> Sample:
         if is_array(item.path):
-            rows = read_rows(item.path, session)
-            found = row_sample(item.path, number, rows, item.row or 0)
-            loaded = np.array(found.array)
-            return Sample(number, item.path, item.row, loaded, None, None)
+            return read_row(item, number, session)
         assert steps is not None
         return read_photograph(item.path, number, session, steps)
+
+    return attempt(number, read)
+
+
+def read_row(item: Item, number: int, session: Session) -> Sample:
+    """A row of an array, in memory.
+
+    Raises:
+        InputError: as `fg_onnx.samples.read_rows`.
+        IndexError: the array has become shorter.
+    """
+    rows = read_rows(item.path, session)
+    found = row_sample(item.path, number, rows, item.row or 0)
+    return Sample(number, item.path, item.row, np.array(found.array), None, None)
+
+
+def attempt(number: int, read: Callable[[], T]) -> T | Broken:
+    """What reading an image gives, or why it gives nothing."""
+    try:
+        return read()
     except (InputError, MemoryError, IndexError) as error:
         return Broken(number, str(getattr(error, "message", "")) or type(error).__name__)
 

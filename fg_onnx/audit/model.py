@@ -95,8 +95,18 @@ def open_audited(
     psi: str | None = None,
     device: str = AUTO,
     tf32: bool = False,
+    probed: bool = True,
 ) -> Opened:
     """Read a model; a plain one is instrumented in memory, an instrumented one taken as it is.
+
+    Args:
+        path: of the file.
+        input: the explained input, None for the first image.
+        output: the explained tensor, None for the logits.
+        psi: the post-processing of the map, None for the model's own or the default.
+        device: where it runs.
+        tf32: as of `Session`.
+        probed: whether its activations are counted.
 
     Raises:
         ModelError: the model cannot be read.
@@ -111,8 +121,8 @@ def open_audited(
     else:
         made = Instrumented(source.proto, held)
         _require(path, made, psi, options)
-    probed, activations = probes.add_probes(made)
-    session = Session(probed, device=device, tf32=tf32)
+    running, activations = probes.add_probes(made) if probed else (made, ())
+    session = Session(running, device=device, tf32=tf32)
     if session.further_inputs:
         raise UnsupportedModelError(
             "more-inputs",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -46,16 +47,16 @@ def choose_shown(
     """The numbers of the images that have pictures: findings take turns, then chance."""
     named = {name for finding in findings for name in finding.images}
     numbers = {item.name: at for at, item in enumerate(items) if item.name in named}
-    found: dict[int, None] = {}
-    for turn in range(max((len(finding.images) for finding in findings), default=0)):
-        for finding in findings:
-            if turn < len(finding.images):
-                number = numbers[finding.images[turn]]
-                if sound[number]:
-                    found.setdefault(number)
+    listed = [[numbers[name] for name in finding.images] for finding in findings]
+    return in_turns(listed, sound, most, seed)
+
+
+def in_turns(listed: Sequence[Sequence[int]], sound: Array, most: int, seed: int) -> list[int]:
+    """The numbers of at most so many sound images: the lists take turns, then chance."""
+    turns = itertools.chain.from_iterable(itertools.zip_longest(*listed))
+    found = dict.fromkeys(number for number in turns if number is not None and sound[number])
     rest = np.random.default_rng(seed).permutation(np.flatnonzero(sound))
-    for number in rest[:most]:
-        found.setdefault(int(number))
+    found |= dict.fromkeys(int(number) for number in rest[:most])
     return list(found)[:most]
 
 
@@ -85,32 +86,39 @@ def _drawn(sample: Sample, found: Attribution) -> Pictures:
     signed = found.manifest.psi == "signed"
     layers = [(name, maps[0]) for name, maps in found.layer_maps.items() if maps.ndim == 3]
     chosen = [layers[at] for at in render.evenly_spaced(len(layers), _MOST_LAYERS)]
-    size = _size(saliency.shape, SIDE)
-    small = _size(saliency.shape, _SMALL_SIDE)
-    drawn = tuple((name, _uri(render.heat_map(each, signed, size=small))) for name, each in chosen)
+    small = size_of(saliency.shape, _SMALL_SIDE)
+    drawn = tuple(
+        (name, to_uri(render.heat_map(each, signed, size=small))) for name, each in chosen
+    )
+    return Pictures(*draw_map(sample, saliency, signed=signed), drawn)
+
+
+def draw_map(sample: Sample, saliency: Array, *, signed: bool) -> tuple[str | None, str]:
+    """What the model saw, None of an array, and the map [H, W] laid over it."""
+    size = size_of(saliency.shape)
     if sample.view is None:
-        return Pictures(None, _uri(render.heat_map(saliency, signed, size=size)), drawn)
+        return None, to_uri(render.heat_map(saliency, signed, size=size))
     shrinks = size[0] < sample.view.shape[0]
     how = cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST
     resized = cv2.resize(sample.view, (size[1], size[0]), interpolation=how)
     seen = np.asarray(resized, dtype=np.uint8)
-    laid = render.overlay(seen, saliency, signed=signed)
-    return Pictures(_uri(seen), _uri(laid), drawn)
+    return to_uri(seen), to_uri(render.overlay(seen, saliency, signed=signed))
 
 
 def draw_mean(mean: Array) -> str:
     """The mean map of a class."""
-    return _uri(render.heat_map(mean, size=(_SMALL_SIDE, _SMALL_SIDE)))
+    return to_uri(render.heat_map(mean, size=(_SMALL_SIDE, _SMALL_SIDE)))
 
 
-def _size(shape: tuple[int, ...], side: int) -> tuple[int, int]:
-    """With that longer side; what is small grows by whole factors."""
+def size_of(shape: tuple[int, ...], side: int = SIDE) -> tuple[int, int]:
+    """Of a picture, with that longer side; what is small grows by whole factors."""
     longest = max(shape)
     factor = side / longest if longest > side else math.floor(side / longest)
     return max(1, round(shape[0] * factor)), max(1, round(shape[1] * factor))
 
 
-def _uri(rgb: render.Picture) -> str:
+def to_uri(rgb: render.Picture) -> str:
+    """A picture as a data URI."""
     pixels = np.ascontiguousarray(rgb[..., ::-1])
     _, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
     return f"data:image/jpeg;base64,{base64.b64encode(encoded.tobytes()).decode()}"

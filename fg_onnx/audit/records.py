@@ -7,15 +7,15 @@ where it was, and one part does not know of another.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import importlib
 import io
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import typing
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,10 @@ PART = 64
 FOLDER = "parts"
 
 Array = npt.NDArray[Any]
+Few: TypeAlias = Annotated[Sequence[float], "float32"]
+"""Numbers of which few digits are kept."""
+
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,8 @@ class Measured:
     border: float | None = None
     inside: float | None = None
     pointing: bool | None = None
-    small: Sequence[float] | None = None
-    activity: Sequence[float] | None = None
+    small: Few | None = None
+    activity: Few | None = None
 
 
 def require_parquet() -> Any:
@@ -87,10 +91,12 @@ def require_parquet() -> Any:
         ) from error
 
 
-class Records:
+class Records(Generic[Row]):
     """The parts of one audit.
 
     Args:
+        row: what is kept of an image: a dataclass of numbers, texts and lists of numbers, with a
+            ``number`` from 0, and a reason in ``broken`` where there is nothing else.
         folder: of the audit.
         key: all that the numbers of every image depend on, as JSON can hold it.
         items: the images.
@@ -101,9 +107,16 @@ class Records:
     """
 
     def __init__(
-        self, folder: Path, key: Mapping[str, Any], items: Sequence[Item], size: int = PART
+        self,
+        row: type[Row],
+        folder: Path,
+        key: Mapping[str, Any],
+        items: Sequence[Item],
+        size: int = PART,
     ) -> None:
         self._arrow = require_parquet()
+        self._row = row
+        self._kinds = _kinds(row, self._arrow)
         self._folder = folder / FOLDER
         self._items = items
         self.size = size
@@ -134,7 +147,7 @@ class Records:
         """How many images are in the parts that are not there yet."""
         return sum(len(self.numbers(part)) for part in self.pending())
 
-    def write(self, part: int, rows: Sequence[Measured]) -> None:
+    def write(self, part: int, rows: Sequence[Row]) -> None:
         """Keep the rows of one part.
 
         Raises:
@@ -142,8 +155,8 @@ class Records:
         """
         pa = self._arrow
         columns = {
-            field.name: pa.array([getattr(row, field.name) for row in rows], kind(pa))
-            for field, kind in zip(dataclasses.fields(Measured), _KINDS, strict=True)
+            name: pa.array([getattr(row, name) for row in rows], kind)
+            for name, kind in self._kinds.items()
         }
         held = io.BytesIO()
         pa.parquet.write_table(pa.table(columns), held)
@@ -198,7 +211,7 @@ class Records:
             yield numbers, values.reshape(len(numbers), -1) if len(numbers) else np.empty((0, 0))
             at += len(has)
 
-    def rows(self, numbers: Collection[int]) -> dict[int, Measured]:
+    def rows(self, numbers: Collection[int]) -> dict[int, Row]:
         """Some images in full, by their numbers."""
         wanted = sorted(numbers)
         found = {}
@@ -207,7 +220,7 @@ class Records:
             for number in wanted:
                 if number in own:
                     (row,) = table.slice(number - own.start, 1).to_pylist()
-                    found[number] = Measured(**row)
+                    found[number] = self._row(**row)
         return found
 
     def reasons(self) -> dict[int, str]:
@@ -250,35 +263,18 @@ class Records:
         return f"{part:06d}.{hashlib.sha256(text.encode()).hexdigest()[:24]}.parquet"
 
 
-_Kind = Callable[[Any], Any]
-
-
-def _number(pa: Any) -> Any:
-    return pa.float64()
-
-
-def _numbers(pa: Any) -> Any:
-    return pa.list_(pa.float64())
-
-
-def _few(pa: Any) -> Any:
-    return pa.list_(pa.float32())
-
-
-def _whole(pa: Any) -> Any:
-    return pa.int64()
-
-
-def _text(pa: Any) -> Any:
-    return pa.string()
-
-
-def _truth(pa: Any) -> Any:
-    return pa.bool_()
-
-
-# in the order of the fields of `Measured`
-_KINDS: tuple[_Kind, ...] = (
-    *(_whole, _text, _text, _whole, _number, _number, _numbers),
-    *(_number, _number, _number, _number, _number, _truth, _few, _few),
-)
+def _kinds(row: type[Any], pa: Any) -> dict[str, Any]:
+    """The types of the columns, by the fields' names."""
+    known = {
+        int: pa.int64(),
+        float: pa.float64(),
+        str: pa.string(),
+        bool: pa.bool_(),
+        Sequence[float]: pa.list_(pa.float64()),
+        Few: pa.list_(pa.float32()),
+    }
+    hints = typing.get_type_hints(row, include_extras=True)
+    return {
+        name: next(known[kind] for kind in (hint, *typing.get_args(hint)) if kind in known)
+        for name, hint in hints.items()
+    }

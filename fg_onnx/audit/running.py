@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -30,7 +30,45 @@ _AHEAD = 4  # batches that are read before they are run, and that wait to be wri
 
 T = TypeVar("T")
 U = TypeVar("U")
+Row = TypeVar("Row")
 Tick = Callable[[int], None]
+Read = Sample | Broken
+
+
+class Numbered(Protocol):
+    """An image that was read, or could not be."""
+
+    @property
+    def number(self) -> int:
+        """Among all, from 0."""
+
+
+In = TypeVar("In", bound=Numbered)
+Row_co = TypeVar("Row_co", covariant=True)
+
+
+class Work(Protocol[In, U, Row_co]):
+    """What is done to every image: it is read, run with others, and measured."""
+
+    @property
+    def batch(self) -> int:
+        """How many images are run at once."""
+
+    def read(self, number: int) -> In:
+        """An image in memory; called in several threads."""
+
+    def shape(self, read: In) -> Any:
+        """Only images of which this is equal are run at once."""
+
+    def run(self, batch: list[In]) -> list[tuple[In, U]]:
+        """Every image of the batch, with what was found of it."""
+
+    def measured(self, read: In, found: U) -> Row_co:
+        """Its row; called in another thread than the runs, one image after the other."""
+
+
+Found = tuple[Attribution | None, int]
+"""What was found in a batch, and the row of an image there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +93,21 @@ class Subject:
         """An image as the model is fed it."""
         return read_item(self.items[number], number, self.session, self.steps)
 
+    def shape(self, read: Read) -> Any:
+        """Of what the model is fed."""
+        return None if isinstance(read, Broken) else read.array.shape
+
+    def run(self, batch: list[Read]) -> list[tuple[Read, Found]]:
+        """Every image with what was found in its batch, and its row there."""
+        return list(_run(self.session, batch))
+
+    def measured(self, read: Read, found: Found) -> Measured:
+        """The numbers of one image, broken where what was marked in it cannot be had."""
+        try:
+            return measure(self, read, *found)
+        except InputError as error:
+            return Measured(read.number, self.items[read.number].name, error.message)
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -71,25 +124,25 @@ class Timing:
     images: int
 
 
-def run_pending(subject: Subject, records: Records, tick: Tick | None = None) -> Timing:
+def run_pending(work: Work[In, U, Row], records: Records[Row], tick: Tick | None = None) -> Timing:
     """Measure the parts that are not there yet; whatever the number of images, few are in memory.
 
     Args:
-        subject: what is audited.
+        work: what is done.
         records: where its rows are kept.
         tick: is told how many images are done since the last call.
 
     Raises:
         OutputError: the folder cannot be written.
     """
-    loop = _Loop(subject, records, tick)
+    loop = _Loop(work, records, tick)
     began = time.perf_counter()
     pending = records.pending()
     with _threads(_READERS) as readers, _threads(1) as writer:
         numbers = (number for part in pending for number in records.numbers(part))
         part_of = {number: part for part in pending for number in records.numbers(part)[:1]}
-        read = _ahead(readers, subject.read, numbers, _AHEAD * subject.batch)
-        ran = (loop.run(batch) for batch in _batches(read, part_of, subject.batch))
+        read = _ahead(readers, work.read, numbers, _AHEAD * work.batch)
+        ran = (loop.run(batch) for batch in _batches(work, read, part_of))
         for _ in _ahead(writer, loop.keep, ran, _AHEAD):
             pass
     whole = time.perf_counter() - began
@@ -119,51 +172,50 @@ def _ahead(
         yield waiting.popleft().result()
 
 
-Read = Sample | Broken
-
-
-def _batches(read: Iterable[Read], starts: dict[int, int], size: int) -> Iterator[list[Read]]:
+def _batches(
+    work: Work[In, U, Row], read: Iterable[In], starts: dict[int, int]
+) -> Iterator[list[In]]:
     """Neighbours of one shape within a part, some at once: the same in whatever run."""
     part = -1
 
-    def group(one: Read) -> Any:
+    def group(one: In) -> Any:
         nonlocal part
         part = starts.get(one.number, part)
-        return part, None if isinstance(one, Broken) else one.array.shape
+        return part, work.shape(one)
 
     for _, equals in itertools.groupby(read, key=group):
-        while batch := list(itertools.islice(equals, size)):
+        while batch := list(itertools.islice(equals, work.batch)):
             yield batch
 
 
 @dataclass(eq=False)
-class _Loop:
+class _Loop(Generic[In, U, Row]):
     """Runs batches, and keeps the rows of the part at hand."""
 
-    subject: Subject
-    records: Records
+    work: Work[In, U, Row]
+    records: Records[Row]
     tick: Tick | None
     busy: float = 0.0
 
     def __post_init__(self) -> None:
-        self._rows: list[Measured] = []
+        self._rows: list[Row] = []
         self._failed = False
 
-    def run(self, batch: list[Read]) -> list[tuple[Read, Attribution | None, int]]:
-        """The batch with what was found of each, and its row there."""
+    def run(self, batch: list[In]) -> list[tuple[In, U]]:
+        """The batch, with what was found of each."""
         began = time.perf_counter()
         try:
-            return list(_run(self.subject.session, batch))
+            return self.work.run(batch)
         finally:
             self.busy += time.perf_counter() - began
 
-    def keep(self, ran: list[tuple[Read, Attribution | None, int]]) -> None:
+    def keep(self, ran: list[tuple[In, U]]) -> None:
         """Measure what was found, and write the part when it is full; nothing after a failure."""
         if self._failed:
             return
         self._failed = True
-        for read, found, row in ran:
-            self._rows.append(_measured(self.subject, read, found, row))
+        for read, found in ran:
+            self._rows.append(self.work.measured(read, found))
             part, last = self._place(read.number)
             if last:
                 self.records.write(part, self._rows)
@@ -177,11 +229,11 @@ class _Loop:
         return part, number == self.records.numbers(part)[-1]
 
 
-def _run(session: Session, batch: list[Read]) -> Iterator[tuple[Read, Attribution | None, int]]:
+def _run(session: Session, batch: list[Read]) -> Iterator[tuple[Read, Found]]:
     """One run; where it fails, one for each image, so that only those that fail are broken."""
     samples = [one for one in batch if isinstance(one, Sample)]
     if not samples:
-        yield from ((one, None, 0) for one in batch)
+        yield from ((one, (None, 0)) for one in batch)
         return
     try:
         found = session.explain(
@@ -189,24 +241,16 @@ def _run(session: Session, batch: list[Read]) -> Iterator[tuple[Read, Attributio
         )
     except InputError as error:
         if len(samples) == 1:
-            yield Broken(samples[0].number, error.message), None, 0
+            yield Broken(samples[0].number, error.message), (None, 0)
         for sample in samples if len(samples) > 1 else ():
             yield from _run(session, [sample])
         return
-    yield from ((sample, found, row) for row, sample in enumerate(samples))
+    yield from ((sample, (found, row)) for row, sample in enumerate(samples))
 
 
 def _wanted(session: Session) -> list[str]:
     wanted = ["saliency"] if "saliency" in session.manifest.emits else []
     return [*wanted, *probes.outputs(session)]
-
-
-def _measured(subject: Subject, read: Read, found: Attribution | None, row: int) -> Measured:
-    """The numbers of one image, broken where what was marked in it cannot be had."""
-    try:
-        return measure(subject, read, found, row)
-    except InputError as error:
-        return Measured(read.number, subject.items[read.number].name, error.message)
 
 
 def measure(subject: Subject, read: Read, found: Attribution | None, row: int) -> Measured:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from fg_onnx.audit.document import Distribution, Layer
 from fg_onnx.audit.measures import GRID, KINDS
 from fg_onnx.audit.probes import Activation, ends
-from fg_onnx.audit.records import Records
+from fg_onnx.audit.records import Measured, Records
 from fg_onnx.audit.truths import UNKNOWN
 from fg_onnx.manifest import Manifest
 
@@ -57,7 +57,7 @@ class Summary:
 
     def __init__(
         self,
-        records: Records,
+        records: Records[Measured],
         held: Manifest,
         activations: Sequence[Activation],
         truths: Array | None,

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fg_onnx.audit.measures import KINDS, shares
-from fg_onnx.audit.records import Records, require_parquet
+from fg_onnx.audit.records import Measured, Records, require_parquet
 from fg_onnx.audit.summary import Summary
 from fg_onnx.audit.truths import UNKNOWN
 from fg_onnx.files import replacing
@@ -25,7 +25,7 @@ Array = npt.NDArray[Any]
 
 def write_table(
     folder: Path,
-    records: Records,
+    records: Records[Measured],
     summary: Summary,
     outliers: Array,
     names: Sequence[str] | None,
