@@ -9,6 +9,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fg_onnx.audit.bounds import (
+    Settings,
+    bounded,
+    by_severity,
+    counted,
+    finding,
+    listed,
+    unmeasured,
+    worst_first,
+)
 from fg_onnx.audit.document import Finding, ModelCard
 from fg_onnx.audit.items import Item
 from fg_onnx.audit.policy import Policy
@@ -16,9 +26,6 @@ from fg_onnx.audit.sampled import Sampled
 from fg_onnx.audit.summary import Summary
 
 Array = npt.NDArray[Any]
-Settings = Mapping[str, Any]
-
-_SEVERITIES = ("fail", "warning", "note")
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +70,7 @@ def find(facts: Facts, policy: Policy) -> tuple[Finding, ...]:
         found += CHECKS[name](facts, settings)
         if name in policy.given and name in _MEASURED:
             found += _missing(name, facts, settings)
-    return tuple(sorted(found, key=lambda finding: _SEVERITIES.index(finding.severity)))
+    return by_severity(found)
 
 
 def _missing(name: str, facts: Facts, settings: Settings) -> Iterator[Finding]:
@@ -107,12 +114,12 @@ def _residual(facts: Facts, settings: Settings) -> Iterator[Finding]:
     limit = settings.get("most", facts.tolerance)
     values = facts.summary.column("residual")
     bad = facts.summary.sound & ~(values <= limit)
-    worst = _worst(np.where(np.isnan(values), np.inf, values), bad)
+    worst = worst_first(np.where(np.isnan(values), np.inf, values), bad)
     if len(worst):
-        yield _finding(
+        yield finding(
             "residual",
             settings,
-            f"{_counted(len(worst), 'explanation')} not complete",
+            f"{counted(len(worst), 'explanation')} not complete",
             "The contributions do not add up to the score, or are not finite: the numbers and maps "
             "of these images explain nothing. See `fg-onnx verify`.",
             float(values[worst[0]]),
@@ -125,10 +132,10 @@ def _broken(facts: Facts, settings: Settings) -> Iterator[Finding]:
     share = len(facts.reasons) / len(facts.items)
     if share > settings["most"]:
         first = next(iter(facts.reasons.values()))
-        yield _finding(
+        yield finding(
             "broken",
             settings,
-            f"{_counted(len(facts.reasons), 'image')} could not be read or run",
+            f"{counted(len(facts.reasons), 'image')} could not be read or run",
             f"The first: {first}. Mend or remove them; they are in no other number.",
             share,
             settings["most"],
@@ -141,11 +148,11 @@ def _accuracy(facts: Facts, settings: Settings) -> Iterator[Finding]:
     if least is None:
         return
     accuracy = facts.summary.accuracy
-    wrong = _worst(facts.summary.column("score"), facts.summary.labelled & ~facts.summary.right)
+    wrong = facts.summary.labelled & ~facts.summary.right
     if accuracy is None:
-        yield _unmeasured("accuracy", settings, "No image has a label", "Give --labels.", least)
+        yield unmeasured("accuracy", settings, "No image has a label", "Give --labels.", least)
     elif accuracy < least:
-        yield _finding(
+        yield finding(
             "accuracy",
             settings,
             f"Accuracy is {accuracy:.1%}",
@@ -153,13 +160,13 @@ def _accuracy(facts: Facts, settings: Settings) -> Iterator[Finding]:
             "scores are listed.",
             accuracy,
             least,
-            facts.names(wrong),
+            facts.names(worst_first(facts.summary.column("score"), wrong)),
         )
 
 
 def _shares(facts: Facts, settings: Settings) -> Iterator[Finding]:
     for kind, share in facts.summary.kind_shares().items():
-        yield from _bounded(
+        yield from bounded(
             "shares",
             settings,
             settings.get(kind, {}),
@@ -171,13 +178,13 @@ def _shares(facts: Facts, settings: Settings) -> Iterator[Finding]:
 
 def _bias_driven(facts: Facts, settings: Settings) -> Iterator[Finding]:
     values = facts.summary.column("input")
-    driven = _worst(-values, values < settings["below"])
+    driven = worst_first(-values, values < settings["below"])
     known = int(np.isfinite(values).sum())
     if known and len(driven) / known > settings["most"]:
-        yield _finding(
+        yield finding(
             "bias_driven",
             settings,
-            f"{_counted(len(driven), 'prediction')} driven by biases",
+            f"{counted(len(driven), 'prediction')} driven by biases",
             f"The input term has less than {settings['below']:.1%} of the sum of magnitudes: these "
             "scores come from what the layers add, within the region that the input selects.",
             len(driven) / known,
@@ -197,23 +204,23 @@ def _mean_of(
         if not known.any():
             if "least" in settings and name in ("inside", "pointing"):
                 none = "No image has boxes that the model sees"
-                yield _unmeasured(name, settings, none, "Give --boxes.", settings["least"])
+                yield unmeasured(name, settings, none, "Give --boxes.", settings["least"])
             return
         mean = float(values[known].mean())
-        worst = facts.names(_worst(sign * values, known))
-        yield from _bounded(name, settings, settings, mean, f"{title} {mean:.3f}", text, worst)
+        worst = facts.names(worst_first(sign * values, known))
+        yield from bounded(name, settings, settings, mean, f"{title} {mean:.3f}", text, worst)
 
     return check
 
 
 def _outliers(facts: Facts, settings: Settings) -> Iterator[Finding]:
     known = int(np.isfinite(facts.outliers).sum())
-    beyond = _worst(facts.outliers, facts.outliers > 1)
+    beyond = worst_first(facts.outliers, facts.outliers > 1)
     if known and len(beyond) / known > settings["most"]:
-        yield _finding(
+        yield finding(
             "outliers",
             settings,
-            f"{_counted(len(beyond), 'image')} explained unlike their class",
+            f"{counted(len(beyond), 'image')} explained unlike their class",
             "Their maps lie far from the mean map of what they are predicted to be. Look for "
             "shortcuts, wrong crops and wrong predictions.",
             len(beyond) / known,
@@ -238,13 +245,13 @@ def _dead(facts: Facts, settings: Settings) -> Iterator[Finding]:
     ]
     if facts.summary.sound.any() and len(dead) + len(silent) > settings["most"]:
         what = [
-            f"activations whose every value is at the low end: {_listed(dead)}" if dead else "",
-            f"biases whose contribution is exactly 0: {_listed(silent)}" if silent else "",
+            f"activations whose every value is at the low end: {listed(dead)}" if dead else "",
+            f"biases whose contribution is exactly 0: {listed(silent)}" if silent else "",
         ]
-        yield _finding(
+        yield finding(
             "dead",
             settings,
-            f"{_counted(len(dead) + len(silent), 'layer')} dead",
+            f"{counted(len(dead) + len(silent), 'layer')} dead",
             f"In at least {share:.0%} of the images no gradient passes: "
             f"{'; '.join(filter(None, what))}. They can be removed, or training failed there.",
             float(len(dead) + len(silent)),
@@ -263,12 +270,12 @@ def _saturated(facts: Facts, settings: Settings) -> Iterator[Finding]:
         and quiet.activation.op != "Relu"
     ]
     if len(found) > settings["most"]:
-        yield _finding(
+        yield finding(
             "saturated",
             settings,
-            f"{_counted(len(found), 'activation')} saturated",
+            f"{counted(len(found), 'activation')} saturated",
             f"At least {settings['values']:.0%} of their values lie at a flat end in at least "
-            f"{settings['images']:.0%} of the images: {_listed(found)}. What comes before them "
+            f"{settings['images']:.0%} of the images: {listed(found)}. What comes before them "
             "hardly counts.",
             float(len(found)),
             settings["most"],
@@ -279,7 +286,7 @@ def _saturated(facts: Facts, settings: Settings) -> Iterator[Finding]:
 def _perturbation(facts: Facts, settings: Settings) -> Iterator[Finding]:
     quotient = facts.sampled.perturbation
     if quotient is not None:
-        yield from _bounded(
+        yield from bounded(
             "perturbation",
             settings,
             settings,
@@ -293,7 +300,7 @@ def _perturbation(facts: Facts, settings: Settings) -> Iterator[Finding]:
 def _randomization(facts: Facts, settings: Settings) -> Iterator[Finding]:
     alike = facts.sampled.randomization
     if alike is not None:
-        yield from _bounded(
+        yield from bounded(
             "randomization",
             settings,
             settings,
@@ -307,20 +314,20 @@ def _randomization(facts: Facts, settings: Settings) -> Iterator[Finding]:
 def _model(facts: Facts, settings: Settings) -> Iterator[Finding]:
     card = facts.card
     if card.sha256 not in settings.get("sha256", [card.sha256]):
-        yield _finding(
+        yield finding(
             "model", settings, "Another model", f"Its sha256 is {card.sha256}.", None, None, ()
         )
     allowed = settings.get("operators", list(card.operators))
     forbidden = settings.get("forbidden", [])
     wrong = [op for op in card.operators if op not in allowed or op in forbidden]
     if wrong:
-        text = f"The model has {_listed(wrong)}. Export it otherwise, or allow them."
-        title = f"{_counted(len(wrong), 'operator')} not allowed"
-        yield _finding("model", settings, title, text, float(len(wrong)), 0, ())
+        text = f"The model has {listed(wrong)}. Export it otherwise, or allow them."
+        title = f"{counted(len(wrong), 'operator')} not allowed"
+        yield finding("model", settings, title, text, float(len(wrong)), 0, ())
     bounds = {"least": settings.get("least_opset"), "most": settings.get("most_opset")}
     bounds = {key: bound for key, bound in bounds.items() if bound is not None}
     title, text = f"The opset is {card.opset}", "Export the model with another one."
-    yield from _bounded("model", settings, bounds, float(card.opset), title, text)
+    yield from bounded("model", settings, bounds, float(card.opset), title, text)
 
 
 CHECKS: Mapping[str, Callable[[Facts, Settings], Iterator[Finding]]] = {
@@ -360,53 +367,3 @@ CHECKS: Mapping[str, Callable[[Facts, Settings], Iterator[Finding]]] = {
     "randomization": _randomization,
     "model": _model,
 }
-
-
-def _bounded(
-    check: str,
-    settings: Settings,
-    bounds: Mapping[str, Any],
-    measured: float,
-    title: str,
-    text: str,
-    images: tuple[str, ...] = (),
-) -> Iterator[Finding]:
-    """A finding where a number is beyond a bound; one that is not finite is."""
-    for key, holds in (("least", np.greater_equal), ("most", np.less_equal)):
-        limit = bounds.get(key)
-        if limit is not None and not holds(measured, limit):
-            words = f"{'at least' if key == 'least' else 'at most'} {limit:g} is wanted"
-            yield _finding(check, settings, f"{title}; {words}", text, measured, limit, images)
-
-
-def _finding(
-    check: str,
-    settings: Settings,
-    title: str,
-    text: str,
-    measured: float | None,
-    limit: float | None,
-    images: tuple[str, ...],
-) -> Finding:
-    bound = None if limit is None else float(limit)
-    return Finding(check, settings["severity"], title, text, measured, bound, images)
-
-
-def _unmeasured(check: str, settings: Settings, title: str, text: str, limit: float) -> Finding:
-    """A number that the policy wants could not be had, which does not pass."""
-    return _finding(check, settings, title, text, None, limit, ())
-
-
-def _worst(values: Array, chosen: Array) -> Array:
-    """The numbers of the chosen images, the largest values first, ties in order."""
-    numbers = np.flatnonzero(chosen)
-    return numbers[np.argsort(-values[numbers], kind="stable")]
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def _listed(names: Sequence[str], most: int = 8) -> str:
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

@@ -42,21 +42,31 @@ class Pictures:
 
 
 def choose_shown(
-    items: Sequence[Item], findings: Sequence[Finding], sound: Array, most: int, seed: int
+    items: Sequence[Item],
+    findings: Sequence[Finding],
+    sound: Array,
+    most: int,
+    seed: int,
+    further: Sequence[Sequence[int]] = (),
 ) -> list[int]:
-    """The numbers of the images that have pictures: findings take turns, then chance."""
+    """The numbers of the images that have pictures: findings take turns, then chance.
+
+    Args:
+        items: the images.
+        findings: that name some of them.
+        sound: whether each could be read and run.
+        most: how many are chosen, at most.
+        seed: of what is drawn by chance.
+        further: lists of images that take turns after the findings.
+    """
     named = {name for finding in findings for name in finding.images}
     numbers = {item.name: at for at, item in enumerate(items) if item.name in named}
-    listed = [[numbers[name] for name in finding.images] for finding in findings]
-    return in_turns(listed, sound, most, seed)
-
-
-def in_turns(listed: Sequence[Sequence[int]], sound: Array, most: int, seed: int) -> list[int]:
-    """The numbers of at most so many sound images: the lists take turns, then chance."""
-    turns = itertools.chain.from_iterable(itertools.zip_longest(*listed))
-    found = dict.fromkeys(number for number in turns if number is not None and sound[number])
+    found: dict[int, None] = {}
+    for lists in ([[numbers[name] for name in each.images] for each in findings], further):
+        turns = itertools.chain.from_iterable(itertools.zip_longest(*lists))
+        found |= dict.fromkeys(at for at in turns if at is not None and sound[at])
     rest = np.random.default_rng(seed).permutation(np.flatnonzero(sound))
-    found |= dict.fromkeys(int(number) for number in rest[:most])
+    found |= dict.fromkeys(map(int, rest[:most]))
     return list(found)[:most]
 
 

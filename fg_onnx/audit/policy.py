@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fg_onnx.audit.settings import read_schema, read_settings
+from fg_onnx.audit.settings import read_schema, read_settings, with_defaults
 
 SCHEMA = "policy.schema.json"
 
@@ -28,14 +28,7 @@ class Policy:
     @property
     def checks(self) -> dict[str, dict[str, Any]]:
         """Every check that is on, with all its settings that were given or have a default."""
-        found = {}
-        for name, about in schema()["properties"].items():
-            chosen = self.given.get(name, about.get("default", {}))
-            if chosen is not False:
-                known = about["anyOf"][1]["properties"]
-                defaults = {k: v["default"] for k, v in known.items() if "default" in v}
-                found[name] = {**defaults, **chosen}
-        return found
+        return with_defaults(self.given, schema())
 
 
 def schema() -> dict[str, Any]:

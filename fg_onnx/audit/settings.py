@@ -17,10 +17,27 @@ Fault = tuple[Place, str]
 
 
 @cache
-def read_schema(name: str) -> dict[str, Any]:
-    """A published JSON Schema (draft 2020-12) that lies beside this file."""
-    text = resources.files("fg_onnx.audit").joinpath(name).read_text(encoding="utf-8")
+def read_schema(name: str, package: str = "fg_onnx.audit") -> dict[str, Any]:
+    """A published JSON Schema (draft 2020-12) that lies in a package."""
+    text = resources.files(package).joinpath(name).read_text(encoding="utf-8")
     found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def with_defaults(given: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Every check of a policy that is on, with all its settings that are given or have a default.
+
+    Args:
+        given: of some checks the settings, or False.
+        schema: of all checks.
+    """
+    found = {}
+    for name, about in schema["properties"].items():
+        chosen = given.get(name, about.get("default", {}))
+        if chosen is not False:
+            known = about["anyOf"][1]["properties"]
+            defaults = {key: each["default"] for key, each in known.items() if "default" in each}
+            found[name] = {**defaults, **chosen}
     return found
 
 

@@ -236,6 +236,12 @@ def distribution(values: Array, name: str) -> Distribution:
     else:
         low, high = (finite.min(), finite.max()) if len(finite) else (0, 0)
         edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
+    return histogram(values, edges, logarithmic=logarithmic)
+
+
+def histogram(values: Array, edges: Array, *, logarithmic: bool = False) -> Distribution:
+    """The finite ones of some values; what is beyond the edges counts in the outermost bins."""
+    finite = values[np.isfinite(values)]
     counts, _ = np.histogram(np.clip(finite, edges[0], edges[-1]), edges)
     known = len(finite) > 0
     return Distribution(

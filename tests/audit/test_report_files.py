@@ -11,6 +11,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from fg_onnx.audit.report import junit, markdown, page, write_reports
+from fg_onnx.audit.report.shell import asset
 from fg_onnx.audit.report.text import visible
 from fg_onnx.errors import OutputError
 from tests.audit import documents
@@ -53,7 +54,7 @@ def test_the_page_holds_nothing_that_fetches_or_runs(name):
             value = attributes.get(key)
             inside = r"#[\w-]+" if tag == "a" else r"data:(,|image/png;base64,[\w+/=]+)"
             assert value is None or re.fullmatch(inside, value), (tag, value)
-    assert not re.search(r"url\(|@import", page._asset("page.css"))
+    assert not re.search(r"url\(|@import", asset("page.css"))
 
 
 def test_the_page_shows_every_name():

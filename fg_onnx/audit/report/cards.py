@@ -38,7 +38,7 @@ class Cards:
                     "div",
                     element("h3", element("bdi", name), id=f"{key}-title", title=row.name),
                     self._said(row),
-                    _marks([self._document.findings[each] for each in findings]),
+                    marks([self._document.findings[each] for each in findings]),
                     _numbers(row),
                     class_="text",
                 ),
@@ -50,9 +50,9 @@ class Cards:
             class_="card",
             data_name=row.name,
             data_class=row.target,
-            data_outlier=_sortable(row.outlier),
+            data_outlier=sortable(row.outlier),
             data_residual=_residual(row),
-            data_score=_sortable(row.score),
+            data_score=sortable(row.score),
             data_findings=" ".join(map(str, findings)) or None,
         )
 
@@ -70,7 +70,8 @@ class Cards:
         return element("p", label, judged, class_="said")
 
 
-def _sortable(value: float | None) -> str | None:
+def sortable(value: float | None) -> str | None:
+    """A number with all its digits."""
     return None if value is None else repr(value)
 
 
@@ -78,7 +79,7 @@ def _residual(row: ImageRow) -> str | None:
     """What is not finite is the worst, and not unknown as that of what could not be read."""
     if row.broken is None and (row.residual is None or not math.isfinite(row.residual)):
         return "Infinity"
-    return _sortable(row.residual)
+    return sortable(row.residual)
 
 
 def _pictures(row: ImageRow, name: str) -> Html:
@@ -91,7 +92,8 @@ def _pictures(row: ImageRow, name: str) -> Html:
     return element("div", element("div", below, above, class_="pair"), enlarge, class_="shot")
 
 
-def _marks(findings: Sequence[Finding]) -> Html | None:
+def marks(findings: Sequence[Finding]) -> Html | None:
+    """The checks of an image's findings, None without."""
     if not findings:
         return None
     marks = (element("li", finding.check, class_=finding.severity) for finding in findings)

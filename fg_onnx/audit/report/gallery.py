@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
-from fg_onnx.audit.document import Document, ImageRow
+from fg_onnx.audit.document import Document, Finding, ImageRow
 from fg_onnx.audit.report import layout, words
 from fg_onnx.audit.report.cards import Cards
 from fg_onnx.audit.report.markup import NEWLINE, Html, element, join
@@ -29,10 +31,10 @@ def section(document: Document) -> Html:
         "gallery",
         "Gallery",
         words.shown(document),
-        _controls(document),
+        controls(document.rows, document.findings, _SORTS, "Class"),
         element("ol", join(map(cards.card, places), NEWLINE), class_="cards", id="cards"),
-        _pages(),
-        _viewer(),
+        pages(),
+        viewer(),
     )
 
 
@@ -41,17 +43,37 @@ def _outlier(row: ImageRow) -> float:
     return -math.inf if row.outlier is None or math.isnan(row.outlier) else row.outlier
 
 
-def _controls(document: Document) -> Html:
-    """They do nothing without the script, and are not shown without it."""
-    often = Counter((row.target, row.label) for row in document.rows if row.target is not None)
+class Classed(Protocol):
+    """An image of a class."""
+
+    @property
+    def target(self) -> int | None:
+        """The class."""
+
+    @property
+    def label(self) -> str | None:
+        """Its name."""
+
+
+def controls(
+    rows: Sequence[Classed], listed: Sequence[Finding], sorts: Mapping[str, str], word: str
+) -> Html:
+    """They do nothing without the script, and are not shown without it.
+
+    Args:
+        rows: the images.
+        listed: the findings.
+        sorts: how images may be sorted: the name of a number that they have in their data, with
+            ``-up`` where the smallest is first, or ``name``; and in words.
+        word: what a class is of.
+    """
+    often = Counter((row.target, row.label) for row in rows if row.target is not None)
     classes = {"": "All"} | {
         str(index): f"{words.of_class(index, label)} ({times})"
         for (index, label), times in often.most_common()
     }
     findings = {"": "Any or none"} | {
-        str(place): finding.title
-        for place, finding in enumerate(document.findings)
-        if finding.images
+        str(place): finding.title for place, finding in enumerate(listed) if finding.images
     }
     opacity = element(
         "label",
@@ -62,10 +84,10 @@ def _controls(document: Document) -> Html:
     return element(
         "form",
         opacity,
-        _choice("of-class", "Class", classes),
-        _choice("of-finding", "Finding", findings) if len(findings) > 1 else None,
-        _choice("sort", "Sort by", _SORTS),
-        _choice("size", "A page", {str(size): str(size) for size in _SIZES}, str(_SIZE)),
+        choice("of-class", word, classes),
+        choice("of-finding", "Finding", findings) if len(findings) > 1 else None,
+        choice("sort", "Sort by", sorts),
+        choice("size", "A page", {str(size): str(size) for size in _SIZES}, str(_SIZE)),
         element("p", class_="count", id="count", role="status"),
         class_="controls",
         id="controls",
@@ -73,7 +95,8 @@ def _controls(document: Document) -> Html:
     )
 
 
-def _choice(key: str, label: str, values: dict[str, str], chosen: str = "") -> Html:
+def choice(key: str, label: str, values: Mapping[str, str], chosen: str = "") -> Html:
+    """A list to choose from."""
     options = (
         element("option", text, value=value, selected=value == chosen)
         for value, text in values.items()
@@ -81,7 +104,8 @@ def _choice(key: str, label: str, values: dict[str, str], chosen: str = "") -> H
     return element("label", element("span", label), element("select", join(options), id=key))
 
 
-def _pages() -> Html:
+def pages() -> Html:
+    """To turn the pages."""
     return element(
         "nav",
         element("button", "Previous", type="button", id="previous"),
@@ -92,7 +116,7 @@ def _pages() -> Html:
     )
 
 
-def _viewer() -> Html:
+def viewer() -> Html:
     """One image in the whole window; filled, and opened, by the script."""
     slider = element(
         "label",

@@ -9,11 +9,12 @@ from fg_onnx.audit.document import Document, Finding
 from fg_onnx.audit.report import words
 from fg_onnx.audit.report.numbers import column, count, counted, number, percent
 from fg_onnx.audit.report.text import basename, visible
+from fg_onnx.audit.report.words import Reported
 
 _LAYERS = 8
 _CLASSES = 10
 _IMAGES = 3
-_SYMBOLS = {"fail": "❌", "warning": "⚠️", "note": "ℹ️", "pass": "✅"}
+SYMBOLS = {"fail": "❌", "warning": "⚠️", "note": "ℹ️", "pass": "✅"}
 
 # all that Markdown gives a meaning, but for what has one at the start of a line alone
 _SPECIAL = re.compile(r"[\\`*_{}\[\]<>()#+!|~&@:$\"'=^%]")
@@ -48,7 +49,7 @@ def code(text: str) -> str:
 
 def text(document: Document) -> str:
     """The verdict and the findings, then the model and what drives its scores."""
-    parts = [_head(document), _findings(document), _ledger(document), _classes(document)]
+    parts = [_head(document), findings(document), _ledger(document), _classes(document)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -61,7 +62,7 @@ def _head(document: Document) -> str:
         looked += f", {percent(document.accuracy)} of those with a label predicted right"
     verdict = words.VERDICTS[document.verdict]
     return (
-        f"## {_SYMBOLS[document.verdict]} {verdict}: fg-onnx audit of "
+        f"## {SYMBOLS[document.verdict]} {verdict}: fg-onnx audit of "
         f"{code(basename(model.path))}\n\n"
         f"{words.summary(document).capitalize()}. {looked}. "
         f"Opset {model.opset}, {counted(sum(model.operators.values()), 'operator')}, "
@@ -69,15 +70,16 @@ def _head(document: Document) -> str:
     )
 
 
-def _findings(document: Document) -> str:
+def findings(document: Reported) -> str:
+    """A table, those that fail first; nothing without."""
     if not document.findings:
         return ""
-    return _table(
+    return table(
         ("", "check", "finding", "measured", "limit", "images"),
         "lllrrl",
         (
             (
-                f"{_SYMBOLS[finding.severity]} {words.SEVERITIES[finding.severity]}",
+                f"{SYMBOLS[finding.severity]} {words.SEVERITIES[finding.severity]}",
                 code(finding.check),
                 f"**{plain(finding.title)}**<br>{plain(finding.text)}",
                 number(finding.measured),
@@ -104,7 +106,7 @@ def _ledger(document: Document) -> str:
     )
     largest = sorted(document.layers, key=lambda layer: -layer.share)[:_LAYERS]
     means = column([layer.mean for layer in largest])
-    table = _table(
+    rows = table(
         ("layer", "kind", "share", "mean", "silent"),
         "llrrr",
         (
@@ -115,7 +117,7 @@ def _ledger(document: Document) -> str:
     return (
         f"**What drives the scores**: {kinds}.\n\n"
         f"<details><summary>The {counted(len(largest), 'largest layer', 'largest layers')} of "
-        f"{count(len(document.layers))}</summary>\n\n{table}\n\n</details>"
+        f"{count(len(document.layers))}</summary>\n\n{rows}\n\n</details>"
     )
 
 
@@ -123,7 +125,7 @@ def _classes(document: Document) -> str:
     if not document.classes:
         return ""
     listed = document.classes[:_CLASSES]
-    table = _table(
+    rows = table(
         ("class", "images", "right", "outliers"),
         "lrrr",
         (
@@ -137,10 +139,11 @@ def _classes(document: Document) -> str:
         ),
     )
     summary = f"{counted(len(listed), 'class', 'classes')} of {count(len(document.classes))}"
-    return f"<details><summary>{summary}</summary>\n\n{table}\n\n</details>"
+    return f"<details><summary>{summary}</summary>\n\n{rows}\n\n</details>"
 
 
-def _table(head: tuple[str, ...], sides: str, rows: Iterable[tuple[str, ...]]) -> str:
+def table(head: tuple[str, ...], sides: str, rows: Iterable[tuple[str, ...]]) -> str:
+    """A table; ``sides`` has an ``l`` or ``r`` for every column."""
     rule = ("---:" if side == "r" else "---" for side in sides)
     lines = (" | ".join(cells) for cells in (head, tuple(rule), *rows))
     return "\n".join(f"| {line} |" for line in lines)

@@ -8,6 +8,7 @@ from fg_onnx.audit.report.layout import facts, section
 from fg_onnx.audit.report.markup import Html, element, join
 from fg_onnx.audit.report.numbers import count, counted, number, percent
 from fg_onnx.audit.report.text import basename
+from fg_onnx.audit.report.words import Reported
 
 _LISTED = 12
 
@@ -28,18 +29,11 @@ def title(document: Document) -> str:
 def header(document: Document) -> Html:
     """What was audited, the verdict, and the numbers that matter most."""
     residual = document.distributions.get("residual")
-    verdict = element(
-        "p",
-        _sign(document.verdict),
-        element("strong", words.VERDICTS[document.verdict]),
-        element("span", words.summary(document)),
-        class_=f"verdict {document.verdict}",
-    )
     return element(
         "header",
         element("p", "fg-onnx audit", class_="eyebrow"),
         element("h1", element("bdi", basename(document.model.path))),
-        verdict,
+        verdict(document),
         facts(
             {
                 "Images": count(document.images),
@@ -56,7 +50,18 @@ def header(document: Document) -> Html:
     )
 
 
-def findings(document: Document) -> Html:
+def verdict(document: Reported) -> Html:
+    """The verdict, and how much was found."""
+    return element(
+        "p",
+        _sign(document.verdict),
+        element("strong", words.VERDICTS[document.verdict]),
+        element("span", words.summary(document)),
+        class_=f"verdict {document.verdict}",
+    )
+
+
+def findings(document: Reported) -> Html:
     """Every finding, those that fail first."""
     places = {row.name: f"image-{place}" for place, row in enumerate(document.rows)}
     folder = words.folder(document)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Protocol
 
 from fg_onnx.audit.document import Document, Finding, Severity, Verdict
 from fg_onnx.audit.report.numbers import NONE, count, counted, number
@@ -25,7 +26,47 @@ KINDS: Mapping[str, str] = MappingProxyType(
 """The kinds of contributions, in the order of the paper's decomposition."""
 
 
-def summary(document: Document) -> str:
+class Named(Protocol):
+    """An image that is shown."""
+
+    @property
+    def name(self) -> str:
+        """Of the image."""
+
+
+class Capped(Protocol):
+    """Settings of a report."""
+
+    @property
+    def shown(self) -> int:
+        """How many images have pictures at most."""
+
+
+class Reported(Protocol):
+    """What every document has that a report is made of."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """``fail`` if a finding fails."""
+
+    @property
+    def settings(self) -> Capped:
+        """How it was done."""
+
+    @property
+    def images(self) -> int:
+        """How many were looked at."""
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """Those that fail first."""
+
+    @property
+    def rows(self) -> Sequence[Named]:
+        """The images that are shown."""
+
+
+def summary(document: Reported) -> str:
     """``2 checks fail, 1 warning, 3 notes``."""
     found = Counter(finding.severity for finding in document.findings)
     if not found:
@@ -51,7 +92,7 @@ def of_class(index: int | None, label: str | None) -> str:
     return label if label is not None else NONE if index is None else f"class {index}"
 
 
-def shown(document: Document) -> str:
+def shown(document: Reported) -> str:
     """Which images have pictures, and where the others are."""
     rows = len(document.rows)
     if rows >= document.images:
@@ -63,7 +104,7 @@ def shown(document: Document) -> str:
     )
 
 
-def folder(document: Document) -> str:
+def folder(document: Reported) -> str:
     """The folder that all images lie in, with its slash, to be left out of their names."""
     names = {row.name for row in document.rows}
     names.update(name for finding in document.findings for name in finding.images)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from fg_onnx.audit.document import Document
 from fg_onnx.audit.report import junit, markdown, page
 from fg_onnx.files import replacing
 
 STEM = "audit"
+
+T = TypeVar("T")
 
 
 def write_reports(document: Document, folder: Path) -> list[Path]:
@@ -26,10 +30,19 @@ def write_reports(document: Document, folder: Path) -> list[Path]:
     Raises:
         OutputError: ``not-writable``.
     """
-    written = []
     forms = {"html": page.text, "md": markdown.text, "xml": junit.text}
+    return write_forms(document, Path(folder) / STEM, forms)
+
+
+def write_forms(document: T, stem: Path, forms: Mapping[str, Callable[[T], str]]) -> list[Path]:
+    """Writes a document in several forms, by their suffixes, and returns the paths.
+
+    Raises:
+        OutputError: ``not-writable``.
+    """
+    written = []
     for suffix, text in forms.items():
-        path = Path(folder) / f"{STEM}.{suffix}"
+        path = stem.with_name(f"{stem.name}.{suffix}")
         with replacing(path) as temporary:
             temporary.write_bytes(text(document).encode())
         written.append(path)

@@ -4,27 +4,19 @@ document.addEventListener("DOMContentLoaded", () => {
   const at = (id) => document.getElementById(id);
   const list = at("cards");
   const all = Array.from(list.children);
-  const numbers = new Map();
-  for (const card of all) {
-    const of = (key) => (card.dataset[key] === undefined ? NaN : Number(card.dataset[key]));
-    numbers.set(card, { outlier: of("outlier"), residual: of("residual"), score: of("score") });
-  }
   let page = 0;
   let found = all;
 
   // What has no number comes last, whichever way the others are sorted.
+  const number = (card, key) => (card.dataset[key] === undefined ? NaN : Number(card.dataset[key]));
   const by = (key, sign) => (a, b) => {
-    const [x, y] = [numbers.get(a)[key], numbers.get(b)[key]];
+    const [x, y] = [number(a, key), number(b, key)];
     if (Number.isNaN(x) || Number.isNaN(y)) return Number.isNaN(x) - Number.isNaN(y);
     return sign * (x - y);
   };
-  const orders = {
-    outlier: by("outlier", -1),
-    residual: by("residual", -1),
-    score: by("score", -1),
-    "score-up": by("score", 1),
-    name: (a, b) => a.dataset.name.localeCompare(b.dataset.name, undefined, { numeric: true }),
-  };
+  const byName = (a, b) => a.dataset.name.localeCompare(b.dataset.name, undefined, { numeric: true });
+  const order = (key) =>
+    key === "name" ? byName : key.endsWith("-up") ? by(key.slice(0, -3), 1) : by(key, -1);
 
   const size = () => Number(at("size").value);
   const pages = () => Math.max(1, Math.ceil(found.length / size()));
@@ -49,7 +41,7 @@ document.addEventListener("DOMContentLoaded", () => {
     found = all.filter((card) =>
       (ofClass === "" || card.dataset.class === ofClass) &&
       (ofFinding === "" || (card.dataset.findings ?? "").split(" ").includes(ofFinding)));
-    found.sort(orders[at("sort").value]);
+    found.sort(order(at("sort").value));
     list.append(...found); // and before them, unseen, those that do not fit
     show();
   };
