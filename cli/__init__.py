@@ -16,6 +16,7 @@ from fg_onnx._version import __version__
 
 from .audit import audit
 from .check import check
+from .compare import compare
 from .console import reported, say
 from .engine import engine
 from .evaluate import evaluate
@@ -34,7 +35,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for _command in (instrument, explain, inspect, check, verify, audit, ops):
+for _command in (instrument, explain, inspect, check, verify, audit, compare, ops):
     app.command()(reported(_command))
 app.add_typer(engine)
 app.add_typer(evaluate)

@@ -1,0 +1,1 @@
+"""The same images through two models: whether these agree, and explain alike."""
