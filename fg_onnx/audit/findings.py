@@ -79,7 +79,7 @@ def _missing(name: str, facts: Facts, settings: Settings) -> Iterator[Finding]:
     if limit is not None and not np.isfinite(_MEASURED[name](facts)).any():
         title = f"The {name} could not be measured"
         text = "The policy names it. Leave it out, or see docs/audit.md for what it needs."
-        yield _unmeasured(name, settings, title, text, limit)
+        yield unmeasured(name, settings, title, text, limit)
 
 
 # the numbers without which a check finds nothing, whatever the limits
@@ -99,7 +99,7 @@ def _notes(facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 what,
                 "note",
-                f"{_counted(len(unused), 'name')} in --{what} without an image",
+                f"{counted(len(unused), 'name')} in --{what} without an image",
                 f"The first is {unused[0]}. Check the spelling, or leave them out.",
                 float(len(unused)),
                 None,
