@@ -1,9 +1,10 @@
 """Instrumented models with one thing changed: ``python -m tests.verification.mutants``.
 
-Systematic: every weight and default, every node of the added part (bypassed, its operator, operands
-and attributes changed), every node of the forward part, every output of the contract, every field
-of the manifest. Prints, for each kind of change, how many there were, how many were caught, how
-many are equivalent (nothing that the model puts out changes, whatever it is fed), and what is left.
+Systematic: every weight, default and constant; every node, of the forward part and of what was
+added, bypassed, its operator, operands, edges and attributes changed, its result scaled; every
+output of the contract, every field of the manifest. Prints, for each kind of change, how many there
+were, how many were caught, how many are equivalent (nothing that the model puts out changes, for
+many images, targets and biases), and what is left.
 """
 
 from __future__ import annotations
@@ -59,14 +60,53 @@ class Mutant:
     model: onnx.ModelProto
 
 
-def mutants(model: onnx.ModelProto, forward: frozenset[str]) -> Iterator[Mutant]:
-    """All changes of an instrumented model; ``forward`` are the tensors of its source."""
-    yield from _weights(model, forward)
-    for index, node in enumerate(model.graph.node):
-        part = "forward" if forward.intersection(node.output) else "added"
-        yield from _nodes(model, index, part)
+def mutants(model: onnx.ModelProto, source: onnx.ModelProto) -> Iterator[Mutant]:
+    """All changes of an instrumented model of a source."""
+    parts = Parts(model, source)
+    yield from _weights(model, parts)
+    for index in range(len(model.graph.node)):
+        yield from _nodes(model, index, parts)
+    yield from _rewired(model, parts)
     yield from _outputs(model)
     yield from _manifests(model)
+
+
+class Parts:
+    """What a tensor of an instrumented model is there for."""
+
+    def __init__(self, model: onnx.ModelProto, source: onnx.ModelProto) -> None:
+        self._forward = {t for node in source.graph.node for t in (*node.input, *node.output)}
+        norms = [node for node in source.graph.node if node.op_type == "BatchNormalization"]
+        self._statistics = {name for node in norms for name in node.input[1:5]}
+        self._leads_to = {value.name: {value.name} for value in model.graph.output}
+        for node in reversed(model.graph.node):
+            ends = set().union(*(self._leads_to.get(name, ()) for name in node.output))
+            for name in node.input:
+                self._leads_to.setdefault(name, set()).update(ends)
+
+    def of_node(self, node: onnx.NodeProto) -> str:
+        """``forward``, or what it was added for."""
+        if self._forward.intersection(node.output):
+            return "forward"
+        return self._of_ends(set().union(*(self._leads_to.get(n, ()) for n in node.output)))
+
+    def of_weight(self, name: str) -> str:
+        """The kind of a weight or constant."""
+        if name.startswith(manifest.BIAS):
+            return "promoted default"
+        if name in self._statistics:
+            return "BatchNorm statistic"
+        if name in self._forward:
+            return "forward weight"
+        return f"{self._of_ends(self._leads_to.get(name, set()))} constant"
+
+    @staticmethod
+    def _of_ends(ends: set[str]) -> str:
+        if ends & {manifest.SCORE, manifest.EXPLAINED}:
+            return "score"
+        if all(e == manifest.SALIENCY or e.startswith(manifest.LAYER_MAP) for e in ends):
+            return "map"
+        return "contributions" if ends == {manifest.CONTRIBUTIONS} else "adjoint"
 
 
 def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -75,15 +115,13 @@ def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
     return result
 
 
-def _weights(model: onnx.ModelProto, forward: frozenset[str]) -> Iterator[Mutant]:
+def _weights(model: onnx.ModelProto, parts: Parts) -> Iterator[Mutant]:
     draws = np.random.default_rng(0)
     for index, tensor in enumerate(model.graph.initializer):
         array = numpy_helper.to_array(tensor).copy()
         if not array.size:
             continue
         entry = np.unravel_index(draws.integers(array.size), array.shape)
-        kind = "promoted default" if tensor.name.startswith(manifest.BIAS) else "added constant"
-        kind = "forward weight" if tensor.name in forward else kind
         changes: dict[str, Callable[[np.ndarray], np.ndarray]] = {
             "one entry": lambda a, e=entry: _at(a, e),
             "all entries": lambda a: (a * 1.1 if a.dtype.kind == "f" else a + 1).astype(a.dtype),
@@ -92,7 +130,7 @@ def _weights(model: onnx.ModelProto, forward: frozenset[str]) -> Iterator[Mutant
             mutant = _copy(model)
             changed = numpy_helper.from_array(change(array), tensor.name)
             mutant.graph.initializer[index].CopyFrom(changed)
-            yield Mutant(f"{kind}, {word}", tensor.name, mutant)
+            yield Mutant(parts.of_weight(tensor.name), f"{tensor.name}, {word}", mutant)
 
 
 def _at(array: np.ndarray, entry: tuple[int, ...]) -> np.ndarray:
@@ -106,8 +144,10 @@ def _at(array: np.ndarray, entry: tuple[int, ...]) -> np.ndarray:
     return array
 
 
-def _nodes(model: onnx.ModelProto, index: int, part: str) -> Iterator[Mutant]:
+def _nodes(model: onnx.ModelProto, index: int, parts: Parts) -> Iterator[Mutant]:
     node = model.graph.node[index]
+    part = parts.of_node(node)
+    kind = f"{part} node"
     where = f"{node.op_type} {node.name or node.output[0]}"
     for place, operand in enumerate(node.input):
         if operand and node.op_type not in ("Identity", "Shape"):
@@ -115,37 +155,64 @@ def _nodes(model: onnx.ModelProto, index: int, part: str) -> Iterator[Mutant]:
             mutant.graph.node[index].CopyFrom(
                 helper.make_node("Identity", [operand], node.output[:1], node.name)
             )
-            yield Mutant(f"{part} node bypassed", f"{where} by operand {place}", mutant)
+            yield Mutant(kind, f"{where} bypassed by operand {place}", mutant)
     for other in OPERATORS.get(node.op_type, ()):
         mutant = _copy(model)
         mutant.graph.node[index].op_type = other
-        yield Mutant(f"{part} operator", f"{where} -> {other}", mutant)
+        yield Mutant(kind, f"{where} -> {other}", mutant)
     if node.op_type in ORDERED:
         mutant = _copy(model)
         first, second = node.input[:2]
         mutant.graph.node[index].input[:2] = [second, first]
-        yield Mutant(f"{part} operands swapped", where, mutant)
+        yield Mutant(kind, f"{where} operands swapped", mutant)
     for place, attribute in enumerate(node.attribute):
         for change in _attributes(attribute):
             mutant = _copy(model)
             mutant.graph.node[index].attribute[place].CopyFrom(change)
-            yield Mutant(f"{part} attribute", f"{where} {attribute.name}", mutant)
-    if part == "added" and node.op_type != "Constant":
+            yield Mutant(_attribute_kind(part), f"{where} {attribute.name}", mutant)
+    if part != "forward" and node.op_type != "Constant":
         for factor in (-1.0, 1.05):
             mutant = _copy(model)
-            graph = mutant.graph
-            if not _scaled(graph, index, factor):
+            _scale(mutant.graph, index, factor)
+            yield Mutant(kind, f"{where} times {factor:g}", mutant)
+
+
+def _attribute_kind(part: str) -> str:
+    return "forward attribute" if part == "forward" else "added attribute"
+
+
+def _rewired(model: onnx.ModelProto, parts: Parts) -> Iterator[Mutant]:
+    """Every edge led from another tensor of its type and shape, made before, where there is one."""
+    draws = np.random.default_rng(1)
+    graph = model.graph
+    kinds = {
+        value.name: value.type.SerializeToString(deterministic=True)
+        for value in (*graph.value_info, *graph.input, *graph.output)
+    }
+    for weight in graph.initializer:
+        like = helper.make_tensor_type_proto(weight.data_type, weight.dims)
+        kinds[weight.name] = like.SerializeToString(deterministic=True)
+    ready = [weight.name for weight in graph.initializer]
+    ready += [value.name for value in graph.input if value.name not in ready]
+    for index, node in enumerate(graph.node):
+        for place, name in enumerate(node.input):
+            others = [t for t in ready if t != name and name in kinds and kinds[t] == kinds[name]]
+            if not others:
                 continue
-            yield Mutant(f"{part} result times {factor:g}", where, mutant)
+            other = others[draws.integers(len(others))]
+            mutant = _copy(model)
+            mutant.graph.node[index].input[place] = other
+            kind = "forward edge" if parts.of_node(node) == "forward" else "added edge"
+            yield Mutant(kind, f"{node.op_type} {node.output[0]}: {name} -> {other}", mutant)
+        ready += [name for name in node.output if name in kinds]
 
 
-def _scaled(graph: onnx.GraphProto, index: int, factor: float) -> bool:
+def _scale(graph: onnx.GraphProto, index: int, factor: float) -> None:
     """Multiply a node's result; the runtime refuses it where that is no float32."""
     name = graph.node[index].output[0]
     graph.node[index].output[0] = f"{name}/was"
     graph.initializer.append(numpy_helper.from_array(np.float32(factor).reshape(()), f"{name}/by"))
     graph.node.insert(index + 1, helper.make_node("Mul", [f"{name}/was", f"{name}/by"], [name]))
-    return True
 
 
 def _attributes(attribute: onnx.AttributeProto) -> Iterator[onnx.AttributeProto]:
@@ -175,19 +242,19 @@ def _outputs(model: onnx.ModelProto) -> Iterator[Mutant]:
     for name in own:
         mutant = _copy(model)
         _rename(mutant, name, f"{name}_old")
-        yield Mutant("output renamed", name, mutant)
+        yield Mutant("output", f"{name} renamed", mutant)
         mutant = _copy(model)
         kept = [value for value in mutant.graph.output if value.name != name]
         del mutant.graph.output[:]
         mutant.graph.output.extend(kept)
-        yield Mutant("output dropped", name, mutant)
+        yield Mutant("output", f"{name} dropped", mutant)
     for one, other in itertools.pairwise(own):
         mutant = _copy(model)
         for node in mutant.graph.node:
             swap = {one: other, other: one}
             node.output[:] = [swap.get(name, name) for name in node.output]
-        yield Mutant("outputs swapped", f"{one} and {other}", mutant)
-    for place, name in enumerate(names):
+        yield Mutant("output", f"{one} and {other} swapped", mutant)
+    for name in names:
         if name.startswith("fg_"):
             continue
         mutant = _copy(model)
@@ -198,14 +265,14 @@ def _outputs(model: onnx.ModelProto) -> Iterator[Mutant]:
             node.input[:] = [f"{name}/was" if i == name else i for i in node.input]
         mutant.graph.initializer.append(numpy_helper.from_array(np.float32(1.001), f"{name}/by"))
         mutant.graph.node.append(helper.make_node("Mul", [f"{name}/was", f"{name}/by"], [name]))
-        yield Mutant("a node after an original output", f"{name} ({place})", mutant)
+        yield Mutant("output", f"{name} scaled", mutant)
     promoted = [v.name for v in model.graph.input if v.name.startswith(manifest.BIAS)]
     for one, other in itertools.pairwise(promoted):
         mutant = _copy(model)
         for node in mutant.graph.node:
             swap = {one: other, other: one}
             node.input[:] = [swap.get(name, name) for name in node.input]
-        yield Mutant("promoted inputs swapped", f"{one} and {other}", mutant)
+        yield Mutant("promoted default", f"{one} and {other} swapped", mutant)
 
 
 def _rename(model: onnx.ModelProto, old: str, new: str) -> None:
@@ -234,7 +301,8 @@ def _manifests(model: onnx.ModelProto) -> Iterator[Mutant]:
     for where, changed in changes:
         mutant = _copy(model)
         mutant.metadata_props[index].value = json.dumps(changed)
-        yield Mutant("manifest", where, mutant)
+        kind = "source hash" if where == "source_sha256" else "manifest entry"
+        yield Mutant(kind, where, mutant)
 
 
 _FREE = {"tool_version", "output_reason", "preprocessing", "labels", "gradients"}
@@ -269,7 +337,8 @@ def _other(key: str, value: object) -> list[object]:
 
 def outcome(mutant: Mutant, source: onnx.ModelProto, original: onnx.ModelProto) -> str:
     """``caught``, ``invalid`` (the runtime does not take it), ``equivalent`` or ``missed``."""
-    if mutant.kind != "manifest":
+    graph_changed = mutant.kind not in ("manifest entry", "source hash")
+    if graph_changed:
         try:
             open_session(mutant.model.SerializeToString())
         except FgOnnxError:
@@ -279,7 +348,7 @@ def outcome(mutant: Mutant, source: onnx.ModelProto, original: onnx.ModelProto) 
             return "caught"
     except FgOnnxError:
         return "caught"
-    if mutant.kind != "manifest" and _is_equivalent(mutant.model, original):
+    if graph_changed and _is_equivalent(mutant.model, original):
         return "equivalent"
     return "missed"
 
@@ -329,8 +398,7 @@ def main() -> None:
     for name in given.models:
         source = every[name]
         original = instrument(source, psi=given.psi, **options).model
-        tensors = {t for node in source.graph.node for t in (*node.input, *node.output)}
-        every_mutant = list(mutants(original, frozenset(tensors)))
+        every_mutant = list(mutants(original, source))
         most = min(given.most or len(every_mutant), len(every_mutant))
         chosen = np.random.default_rng(0).choice(len(every_mutant), most, replace=False)
         for mutant in (every_mutant[i] for i in sorted(chosen)):
@@ -343,7 +411,7 @@ def main() -> None:
         ("all", sum(counts.values(), collections.Counter())),
     ]:
         run = sum(each.values()) - each["invalid"]
-        print(f"{kind} | {run} | {each['caught']} | {each['equivalent']} | {each['missed']}")
+        print(f"| {kind} | {run} | {each['caught']} | {each['equivalent']} | {each['missed']} |")
 
 
 if __name__ == "__main__":
