@@ -46,13 +46,14 @@ def verify(
     ] = None,
     preprocess: PreprocessOption = None,
     engines: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            "--engines",
+            "--engines/--no-engines",
+            show_default=False,
             help="Hold the two engines for gradients against each other, and against the kernels "
-            "of onnxruntime-training.",
+            "of onnxruntime-training. With --against: by default where both are installed.",
         ),
-    ] = False,
+    ] = None,
     array: Annotated[
         Path | None,
         typer.Option(
@@ -82,14 +83,20 @@ def verify(
     """Check an instrumented MODEL --against its source, or a source MODEL by two --engines.
 
     --against SOURCE: manifest, weights, outputs, completeness, gradients and map, without any code
-    of what built MODEL; with --engines, the gradients of SOURCE by two engines as well. Exit code 1
-    if any check does not hold, 2 if none failed and one could not be run.
+    of what built MODEL; and the gradients of SOURCE by two engines where both are there. Exit code
+    1 if any check does not hold, 2 if none failed and one could not be run.
 
     --engines alone: what is explained is a random linear functional of the explained tensor, so
     that all of it takes part. Exit code 1 if any check does not hold; 2 if none was independent,
     since the kernels of onnxruntime-training are no witness for a node of MODEL.
     """
     if against is not None:
+        if input_ is not None or output is not None:
+            raise InputError(
+                "no-choice",
+                "--input and --output go with --engines alone",
+                "with --against, the manifest of MODEL says what is explained",
+            )
         verify_against(
             model,
             against,

@@ -15,7 +15,7 @@ from fg_onnx.manifest import Manifest
 from fg_onnx.verification import feeding, structure
 from fg_onnx.verification.gradients import Gradients
 from fg_onnx.verification.graphs import Graph, open_graph, run_session, run_tensors
-from fg_onnx.verification.report import Check, measured, worst_of
+from fg_onnx.verification.report import Check, ImageResult, largest, measured, worst_gap, worst_of
 from fg_onnx.verification.slopes import slope
 
 Array = npt.NDArray[Any]
@@ -38,6 +38,24 @@ LEAST = 1e-2
 """Of all that f adds up: a column that cancels to less is known only as well as f itself."""
 TELLING = 0.05
 """A slope that may be off by more than this, of the same, tells nothing."""
+
+
+_KEPT = (manifest.SCORE, manifest.EXPLAINED, manifest.CONTRIBUTIONS)
+
+
+@dataclass(frozen=True, eq=False)
+class _Pass:
+    """All images through both models, once.
+
+    Attributes:
+        results: what the instrumented model puts out that is small, run by run.
+        faults: of shapes.
+        gaps: by the name of an original output, the largest between the models.
+    """
+
+    results: list[dict[str, Array]]
+    faults: list[str]
+    gaps: dict[str, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,16 +126,33 @@ class Behaviour:
             fed[manifest.TARGET] = target
         return fed
 
-    @cached_property
+    @property
     def results(self) -> list[dict[str, Array]]:
-        """All outputs of the instrumented model, run by run, of the predicted class."""
-        return [run_session(self._session, self.feeds(i)) for i in range(len(self.runs))]
+        """Score, target and contributions of the instrumented model, of the predicted class."""
+        return self._pass.results
+
+    @cached_property
+    def _pass(self) -> _Pass:
+        """Nothing of it that is of an image's size is kept: the images may be many."""
+        original = open_graph(self.source.proto, optimised=True)
+        names = list(self.source.outputs)
+        found = _Pass([], [], dict.fromkeys(names, 0.0))
+        for index, run in enumerate(self.runs):
+            ours = run_session(self._session, self.feeds(index))
+            expected = run_session(original, run, names)
+            found.faults.extend(self._shape_faults(run, ours, self._explained_tensors[index]))
+            for name in names:
+                gap = apart(ours[name], expected[name])
+                found.gaps[name] = largest((gap, found.gaps[name]))
+            found.results.append({name: ours[name] for name in _KEPT if name in ours})
+        return found
 
     @cached_property
     def _explained_tensors(self) -> list[Array]:
         graph = self.source if self.found.output in self.source.makers else self.model
         name = self.found.output
-        return [run_tensors(graph, run, [name], optimised=True)[name] for run in self.runs]
+        session = open_graph(graph.with_outputs([name]), optimised=True)
+        return [run_session(session, run, [name])[name] for run in self.runs]
 
     @property
     def tolerance(self) -> float:
@@ -128,81 +163,72 @@ class Behaviour:
 
     def _shapes(self) -> Check:
         """Whether what comes out has the shapes of the contract."""
-        return structure.decided("shapes", self._shape_faults(), "as the contract has them")
+        return structure.decided("shapes", iter(self._pass.faults), "as the contract has them")
 
-    def _shape_faults(self) -> Iterator[str]:
-        sites = 1 + len(self.found.sites)
-        for run, found, y in zip(self.runs, self.results, self._explained_tensors, strict=True):
-            missing = structure.outputs_of(self.found) - found.keys()
-            if missing:
-                yield f"there is no output `{min(missing)}`"
-                return
-            images = run[self.found.fed]
-            n = len(images)
-            if y.size % n:
-                yield f"`{self.found.output}` has {y.size} entries for {n} images"
-            wanted: dict[str, tuple[int, ...]] = {
-                manifest.SCORE: (n,),
-                manifest.EXPLAINED: (n,),
-                manifest.CONTRIBUTIONS: (n, sites),
-            }
-            for name, array in found.items():
-                if array.shape != wanted.get(name, array.shape):
-                    yield f"`{name}` is {array.shape} for {n} images, not {wanted[name]}"
-                if name == manifest.SALIENCY and (
-                    array.shape[:2] != (n, 1) or array.ndim != images.ndim
-                ):
-                    yield f"`{name}` is {array.shape} for images {images.shape}"
-                if name == manifest.INPUT_GRADIENT and array.shape[:1] != (n,):
-                    yield f"`{name}` is {array.shape} for {n} images"
-            explained = found.get(manifest.EXPLAINED)
-            if explained is not None and not ((explained >= 0) & (explained < y.size // n)).all():
-                yield f"`{manifest.EXPLAINED}` is {explained.tolist()} of {y.size // n} scores"
+    def _shape_faults(
+        self, run: Mapping[str, Array], found: Mapping[str, Array], y: Array
+    ) -> Iterator[str]:
+        """Of one run's outputs, and its explained tensor."""
+        images = run[self.found.fed]
+        n = len(images)
+        if y.size % n:
+            yield f"`{self.found.output}` has {y.size} entries for {n} images"
+        wanted: dict[str, tuple[int, ...]] = {
+            manifest.SCORE: (n,),
+            manifest.EXPLAINED: (n,),
+            manifest.CONTRIBUTIONS: (n, 1 + len(self.found.sites)),
+        }
+        for name, array in found.items():
+            if array.shape != wanted.get(name, array.shape):
+                yield f"`{name}` is {array.shape} for {n} images, not {wanted[name]}"
+            if name == manifest.SALIENCY and (
+                array.shape[:2] != (n, 1) or array.ndim != images.ndim
+            ):
+                yield f"`{name}` is {array.shape} for images {images.shape}"
+            if name == manifest.INPUT_GRADIENT and array.shape[:1] != (n,):
+                yield f"`{name}` is {array.shape} for {n} images"
+        explained = found.get(manifest.EXPLAINED)
+        if explained is not None and not ((explained >= 0) & (explained < y.size // n)).all():
+            yield f"`{manifest.EXPLAINED}` is {explained.tolist()} of {y.size // n} scores"
 
     # --- outputs ------------------------------------------------------------------------------
 
     def _outputs(self) -> Check:
-        names = list(self.source.outputs)
-        worst, where = 0.0, ""
-        sessions = [open_graph(self.source.proto, optimised=True)]
-        for run, found in zip(self.runs, self.results, strict=True):
-            expected = run_session(sessions[0], run, names)
-            for name in names:
-                gap = apart(found[name], expected[name])
-                if not gap <= worst:
-                    worst, where = gap, name
+        worst, where = worst_gap(self._pass.gaps)
         if not worst <= self.tolerance:
             # The runtime's optimisations may move a model's outputs further than that: then both
             # as they are written count.
-            worst, where = self._outputs_as_written(names)
-        detail = f"{len(names)} outputs" + (f", worst `{where}`" if where else "")
+            worst, where = self._outputs_as_written()
+        detail = f"{len(self.source.outputs)} outputs" + (f", worst `{where}`" if worst else "")
         return measured("outputs", worst, self.tolerance, detail)
 
-    def _outputs_as_written(self, names: list[str]) -> tuple[float, str]:
-        pairs = []
+    def _outputs_as_written(self) -> tuple[float, str]:
+        names = list(self.source.outputs)
+        sessions = [open_graph(g.proto, optimised=False) for g in (self.source, self.model)]
+        gaps = dict.fromkeys(names, 0.0)
         for index, run in enumerate(self.runs):
-            expected = run_tensors(self.source, run, names)
-            found = run_tensors(self.model, self.feeds(index), names)
-            pairs += [(apart(found[name], expected[name]), name) for name in names]
-        return max(pairs, key=lambda pair: np.inf if np.isnan(pair[0]) else pair[0])
+            expected = run_session(sessions[0], run, names)
+            found = run_session(sessions[1], self.feeds(index), names)
+            for name in names:
+                gaps[name] = largest((gaps[name], apart(found[name], expected[name])))
+        return worst_gap(gaps)
 
     def _tensors(self) -> Check:
         """What nodes make that were rewritten, by the bodies of functions or for a newer opset."""
-        found, names = self.found, structure.rewritten(self.found, self.model, self.source)
+        names = structure.rewritten(self.found, self.model, self.source)
         if not names:
             return Check("tensors", "not applicable", "no node of the source was rewritten")
         expected = run_tensors(self.source, self.runs[0], names)
         ours = run_tensors(self.model, self.feeds(0), names)
-        gaps = {name: apart(ours[name], expected[name]) for name in names}
-        where = max(gaps, key=lambda name: np.inf if np.isnan(gaps[name]) else gaps[name])
+        worst, where = worst_gap({name: apart(ours[name], expected[name]) for name in names})
         detail = f"{len(names)} tensors of rewritten nodes, worst `{where}`"
-        return measured("tensors", gaps[where], OUTPUTS[found.precision], detail)
+        return measured("tensors", worst, self.tolerance, detail)
 
     # --- the explained scalar -----------------------------------------------------------------
 
     def _score(self) -> Check:
         """``fg_score`` and ``fg_explained`` against the explained tensor of the source."""
-        worst = 0.0
+        deviations = []
         for index, y in enumerate(self._explained_tensors):
             found = self.results[index]
             rows = y.reshape(len(found[manifest.SCORE]), -1).astype(np.float64)
@@ -211,7 +237,7 @@ class Behaviour:
                 expected = (rows * seed.reshape(rows.shape)).sum(1)
                 scale = np.abs(rows * seed.reshape(rows.shape)).sum(1).max()
                 gap = np.abs(found[manifest.SCORE] - expected).max()
-                worst = max(worst, float(gap / (scale or 1.0)))
+                deviations.append(gap / (scale or 1.0))
                 continue
             scale = np.abs(rows).max() or 1.0
             for target in self._targets(index, rows.shape[1]):
@@ -230,13 +256,14 @@ class Behaviour:
                     gaps.append((rows.max(1) - score).max())
                 elif not np.array_equal(explained, target):
                     return Check("score", "failed", "`fg_explained` is not `fg_target`")
-                worst = max(worst, *(float(gap / scale) for gap in gaps))
+                deviations += [gap / scale for gap in gaps]
         what = (
             "of a cotangent"
             if self.found.seed
             else "of the predicted, the first, the last and another class"
         )
-        return measured("score", worst, self.tolerance, f"f(x) {what}, of the largest score")
+        detail = f"f(x) {what}, of the largest score"
+        return measured("score", largest(deviations), self.tolerance, detail)
 
     def _targets(self, index: int, count: int) -> list[Array | None]:
         predicted = self.results[index][manifest.EXPLAINED]
@@ -246,15 +273,36 @@ class Behaviour:
     def _completeness(self) -> Check:
         if "contributions" not in self.found.emits:
             return Check("completeness", "not applicable", "the model emits no contributions")
-        worst = 0.0
-        for found in self.results:
-            table = found[manifest.CONTRIBUTIONS].astype(np.float64)
-            gap = np.abs(table.sum(1) - found[manifest.SCORE])
-            scale = np.abs(table).sum(1)
-            worst = max(worst, float((gap / np.where(scale > 0, scale, 1.0)).max()))
-        count = sum(len(found[manifest.SCORE]) for found in self.results)
-        detail = f"row sums of the contributions against f(x), the worst of {count} images"
-        return measured("completeness", worst, RESIDUALS[self.found.precision], detail)
+        residuals = np.concatenate([residual for _, residual in self._totals])
+        detail = f"row sums of the contributions against f(x), the worst of {len(residuals)} images"
+        return measured("completeness", largest(residuals), RESIDUALS[self.found.precision], detail)
+
+    @cached_property
+    def _totals(self) -> list[tuple[Array, Array]]:
+        """Run by run, the sums of the contributions and how far they are from the score."""
+        found = []
+        for result in self.results:
+            table = result[manifest.CONTRIBUTIONS].astype(np.float64)
+            total, scale = table.sum(1), np.abs(table).sum(1)
+            gap = np.abs(total - result[manifest.SCORE])
+            found.append((total, gap / np.where(scale > 0, scale, 1.0)))
+        return found
+
+    def per_image(self, names: Sequence[str]) -> Iterator[ImageResult]:
+        """Score and completeness of every image; nothing where the shapes are wrong."""
+        if self._pass.faults:
+            return
+        each = iter(names)
+        complete = "contributions" in self.found.emits
+        for index, result in enumerate(self.results):
+            explained = result.get(manifest.EXPLAINED)
+            for row, score in enumerate(result[manifest.SCORE].tolist()):
+                target = None if explained is None else int(explained[row])
+                total = residual = holds = None
+                if complete:
+                    total, residual = (float(part[row]) for part in self._totals[index])
+                    holds = residual <= RESIDUALS[self.found.precision]
+                yield ImageResult(next(each), target, score, total, residual, holds)
 
     # --- slopes -------------------------------------------------------------------------------
 

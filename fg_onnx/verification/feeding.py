@@ -17,6 +17,7 @@ DRAWN = 6  # images of noise, by `_varied`
 FEWER = 2  # where they are large
 _STRENGTHS = {2: 0.1, 3: 4.0}  # of the third and fourth image
 LARGE = 3 * 64 * 64  # entries
+_AT_ONCE = 8  # images
 
 
 def feeds_of(
@@ -26,7 +27,7 @@ def feeds_of(
     given: Mapping[str, npt.ArrayLike] | None,
     draws: np.random.Generator,
 ) -> list[dict[str, Array]]:
-    """The inputs of every run: all images at once, or as many at a time as the batch is fixed to.
+    """The inputs of every run: some images at a time, or as many as the batch is fixed to.
 
     Raises:
         InputError: an array does not fit, or sizes are open and nothing was given.
@@ -43,8 +44,8 @@ def feeds_of(
         array = _varied(value, draws, fixed if isinstance(fixed, int) else 1)
     else:
         array = _fitted(value, np.asarray(images))
-    count = fixed if isinstance(fixed, int) else len(array)
-    if len(array) % count or not len(array):
+    count = fixed if isinstance(fixed, int) else min(len(array), _AT_ONCE) or 1
+    if (isinstance(fixed, int) and len(array) % fixed) or not len(array):
         raise InputError(
             "fixed-batch",
             f"`{image}` takes {count} images at a time, which {len(array)} do not fill",

@@ -22,7 +22,7 @@ from fg_onnx.errors import FgOnnxError
 from fg_onnx.manifest import Manifest, Site
 from fg_onnx.verification import maps, traced
 from fg_onnx.verification.graphs import Graph, run_tensors
-from fg_onnx.verification.report import Check, measured
+from fg_onnx.verification.report import Check, largest, measured, worst_gap
 from fg_onnx.verification.tangents import NoTangentError, Tangents
 from fg_onnx.verification.traced import Term
 
@@ -185,7 +185,7 @@ class Gradients:
         tolerance = GRADIENTS[self.found.precision]
         scales = self._scales()
         everything = list(range(len(scales)))
-        worst = max(self._worst(everything, scales) for _ in range(_DRAWS))
+        worst = largest(self._worst(everything, scales) for _ in range(_DRAWS))
         held = [term for term in self.explained[0].terms if term.values is not None]
         count = len(self.explained[0].terms)
         detail = f"{len(held)} of {count} terms at full size"
@@ -193,10 +193,10 @@ class Gradients:
             detail += ", the others as totals"
         if self.graph is not self.source:
             detail += "; on the model's forward part, for sites lie within functions"
-        if worst > tolerance * np.sqrt(count):
+        if not worst <= tolerance * np.sqrt(count):
             single = {i: self._worst([i], scales) for i in everything}
             bad = [i for i in everything if not single[i] <= tolerance]
-            worst = max(single.values())
+            worst = largest(single.values())
             names = [self.explained[0].terms[i].name or "the input" for i in bad[:3]]
             detail += f"; wrong at {', '.join(names)}" if names else ""
             if bad and self.tangents.kinks:
@@ -261,7 +261,7 @@ class Gradients:
                 for i, t in ((i, explained.terms[i]) for i in indices)
             )
             gaps.append(abs(found - expected) / max(size, 1.0))
-        return max(gaps)
+        return largest(gaps)
 
     def _signs(self, index: int) -> Array:
         term = self.explained[0].terms[index]
@@ -317,7 +317,8 @@ class Gradients:
     def _contributions(self) -> Check:
         """Every column against the sum of its bias-gradient, image by image."""
         tolerance = SUMS[self.found.precision]
-        worst, where, missing = 0.0, "", 0
+        gaps: dict[str, float] = {}
+        missing = 0
         for explained in self.explained:
             count = len(explained.terms[0].column)
             for term in explained.terms:
@@ -331,11 +332,12 @@ class Gradients:
                     rows, column = values.reshape(1, -1), column.sum(keepdims=True)
                 scale = np.abs(rows).sum(1)
                 gap = np.abs(rows.sum(1) - column) / np.where(scale > 0, scale, 1.0)
-                if gap.max() > worst:
-                    worst, where = float(gap.max()), term.name or "the input"
+                where = term.name or "the input"
+                gaps[where] = largest((*gap, gaps.get(where, 0.0)))
+        worst, where = worst_gap(gaps)
         detail = f"{len(self.explained[0].terms) - missing} columns against sums over positions"
         return measured(
-            "contributions", worst, tolerance, detail + (f", worst {where}" if where else "")
+            "contributions", worst, tolerance, detail + (f", worst {where}" if worst else "")
         )
 
     def _emitted(self, word: str) -> Check:
@@ -371,11 +373,11 @@ class Gradients:
                 moved = self._moves_score(tangent, explained)
                 gaps.append(abs(moved - float((gradient * signs).sum()) / norm))
         detail = f"along {_DRAWS} random directions"
-        return measured("input-gradient", max(gaps), tolerance, detail)
+        return measured("input-gradient", largest(gaps), tolerance, detail)
 
     def _bias_gradients(self) -> Check:
         tolerance = _NARROW_OUTPUT.get(self.found.precision, SUMS["float32"])
-        worst, where = 0.0, ""
+        gaps: dict[str, float] = {}
         for explained in self.explained:
             for site, term in zip(self.found.sites, explained.terms[1:], strict=True):
                 assert term.values is not None
@@ -387,35 +389,35 @@ class Gradients:
                     # ct * y, the part of ct * y - sum ct_i * u_i that has the shape of y
                     y = self.tangents.number(site.tensor)
                     gap = _relative(array * term.offset, term.values * y)
-                if not gap <= worst:
-                    worst, where = gap, term.name
-        detail = f"{len(self.found.sites)} sites" + (f", worst {where}" if where else "")
+                gaps[term.name] = largest((gap, gaps.get(term.name, 0.0)))
+        worst, where = worst_gap(gaps)
+        detail = f"{len(self.found.sites)} sites" + (f", worst {where}" if worst else "")
         return measured("bias-gradients", worst, tolerance, detail)
 
     def _layer_maps(self) -> Check:
-        worst, where = 0.0, ""
+        gaps: dict[str, float] = {}
         for explained in self.explained:
             for site, expected in self._maps(explained):
                 if site is None:
                     continue
                 found = explained.outputs[manifest.LAYER_MAP + site.name][:, 0]
                 gap = _beyond(found, expected.values, expected.doubt)
-                if not gap <= worst:
-                    worst, where = gap, site.name
-        detail = f"psi `{self.found.psi}` in NumPy" + (f", worst {where}" if where else "")
+                gaps[site.name] = largest((gap, gaps.get(site.name, 0.0)))
+        worst, where = worst_gap(gaps)
+        detail = f"psi `{self.found.psi}` in NumPy" + (f", worst {where}" if worst else "")
         return measured("layer-maps", worst, 1.0, f"{detail}; 1 is what rounding may do")
 
     def _saliency(self) -> Check:
-        worst = 0.0
+        gaps = []
         for explained in self.explained:
             found = explained.outputs[manifest.SALIENCY][:, 0]
             size = found.shape[1:]
             parts = [layer for _, layer in self._maps(explained)]
             total = np.sum([maps.resized(p.values, size, self.found.psi) for p in parts], axis=0)
             doubt = np.sum([part.doubt for part in parts], axis=0)
-            worst = max(worst, _beyond(found, total, doubt))
+            gaps.append(_beyond(found, total, doubt))
         detail = f"Eq. 2 with psi `{self.found.psi}` in NumPy; 1 is what rounding may do"
-        return measured("saliency", worst, 1.0, detail)
+        return measured("saliency", largest(gaps), 1.0, detail)
 
     def _layer(self, values: Array) -> maps.LayerMap:
         return maps.layer_map(values, self.found.psi, ROUNDING[self.found.precision])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -35,6 +35,27 @@ class Check:
 
 
 @dataclass(frozen=True)
+class ImageResult:
+    """Completeness of one image, for its predicted class (or the cotangent that was drawn).
+
+    Attributes:
+        image: its name.
+        target: the explained score's index, None under a cotangent.
+        score: f(x).
+        total: of the contributions, None where the model emits none.
+        residual: how far the two are apart, of the magnitudes that are added up.
+        holds: whether that is within the tolerance of `completeness`.
+    """
+
+    image: str
+    target: int | None
+    score: float
+    total: float | None
+    residual: float | None
+    holds: bool | None
+
+
+@dataclass(frozen=True)
 class Verification:
     """All checks of an instrumented model against its source.
 
@@ -44,6 +65,7 @@ class Verification:
         images: how many images the checks saw.
         drawn: whether they were noise.
         checks: in the order in which they ran.
+        per_image: in the order in which the images were given; empty where nothing was run.
     """
 
     model: str
@@ -51,6 +73,7 @@ class Verification:
     images: int
     drawn: bool
     checks: tuple[Check, ...]
+    per_image: tuple[ImageResult, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
@@ -78,6 +101,17 @@ def measured(name: str, figure: float, tolerance: float, detail: str) -> Check:
     """A check that a figure decides; not a number fails."""
     held = figure <= tolerance
     return Check(name, "passed" if held else "failed", detail, float(figure), tolerance)
+
+
+def largest(figures: Iterable[float]) -> float:
+    """Of figures that are not negative; not a number if any is none, which `max` may pass by."""
+    return float(np.max(list(figures), initial=0.0))
+
+
+def worst_gap(gaps: Mapping[str, float]) -> tuple[float, str]:
+    """The largest, or one that is no number, and whose it is; 0 of none."""
+    pairs = ((gap, name) for name, gap in gaps.items())
+    return max(pairs, key=lambda pair: np.inf if np.isnan(pair[0]) else pair[0], default=(0.0, ""))
 
 
 def worst_of(checks: Sequence[Check]) -> Check:

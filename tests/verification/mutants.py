@@ -248,6 +248,10 @@ def _outputs(model: onnx.ModelProto) -> Iterator[Mutant]:
         del mutant.graph.output[:]
         mutant.graph.output.extend(kept)
         yield Mutant("output", f"{name} dropped", mutant)
+        mutant = _copy(model)
+        index = next(i for i, node in enumerate(mutant.graph.node) if name in node.output)
+        _scale(mutant.graph, index, float("nan"))
+        yield Mutant("output", f"{name} not a number", mutant)
     for one, other in itertools.pairwise(own):
         mutant = _copy(model)
         for node in mutant.graph.node:

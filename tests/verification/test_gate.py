@@ -13,6 +13,7 @@ from onnx import helper, numpy_helper
 
 import fg_onnx
 from fg_onnx import manifest
+from fg_onnx.errors import ModelError
 from fg_onnx.manifest import EMITS
 from sample_models import tasks
 
@@ -155,7 +156,22 @@ def test_an_original_output_that_is_changed(model):
         other.input[:] = ["before" if name == "logits" else name for name in other.input]
     model.graph.initializer.append(numpy_helper.from_array(np.float32(1.001), "by"))
     model.graph.node.append(helper.make_node("Mul", ["before", "by"], ["logits"]))
-    assert {"outputs", "score"} & failed(model)
+    assert "forward" in failed(model)
+
+
+def test_an_attribute_where_a_newer_opset_has_others():
+    """Attributes are not compared there, and what comes out is."""
+    sample = SAMPLES["old_opset"]
+    model = sample.instrument().model
+    assert model.opset_import[0].version > sample.model.opset_import[0].version
+    node = next(n for n in model.graph.node if n.op_type == "Conv")
+    assert not node.name.startswith("fg")
+    pads = next(a for a in node.attribute if a.name == "pads")
+    pads.ints[:] = [2, 2, 0, 0]
+    found = fg_onnx.verify(model, sample.model)
+    failed = {check.name for check in found.checks if check.outcome == "failed"}
+    assert "outputs" in failed
+    assert "forward" not in failed
 
 
 @pytest.mark.parametrize("names", [("fg_bias/n1", "fg_bias/c2"), ("fg_bias/n1", "fg_bias/n2")])
@@ -171,6 +187,22 @@ def test_an_output_that_is_missing(model):
     del model.graph.output[:]
     model.graph.output.extend(kept)
     assert failed(model) == {"manifest"}
+
+
+def test_a_model_that_does_not_load_still_fails_by_its_weights(model):
+    changed = weight(model, "conv2_weight")
+    array = numpy_helper.to_array(changed)
+    changed.CopyFrom(numpy_helper.from_array(np.concatenate([array, array]), changed.name))
+    found = fg_onnx.verify(model, SAMPLES["bn_unfolded"].model)
+    assert found.verdict == "failed"
+    assert found.check("forward").outcome == "failed"
+    assert found.check("behaviour").outcome == "not run"
+
+
+def test_a_model_that_does_not_load_for_what_was_added_is_broken(model):
+    next(n for n in model.graph.node if manifest.SALIENCY in n.output).input[0] = "nowhere"
+    with pytest.raises(ModelError, match="nowhere"):
+        fg_onnx.verify(model, SAMPLES["bn_unfolded"].model)
 
 
 def test_another_source(model):
