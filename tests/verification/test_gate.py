@@ -1,9 +1,6 @@
-"""`fg_onnx.verify`: good models pass, changed ones fail, and no code is shared with the builder."""
+"""`fg_onnx.verify`: good models pass, and changed ones fail."""
 
 from __future__ import annotations
-
-import ast
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -16,10 +13,6 @@ from fg_onnx import manifest
 from fg_onnx.errors import ModelError
 from fg_onnx.manifest import EMITS
 from sample_models import tasks
-
-ROOT = Path(fg_onnx.__file__).parent
-ALLOWED = ("manifest", "errors", "files", "runtime", "_version", "verification.")
-ENGINES = ("engines", "kernels")  # `verify --engines`, which does build models
 
 
 def test_samples_pass(sample):
@@ -57,35 +50,6 @@ def test_what_cannot_be_seen_is_said():
     assert found.verdict == "undecided"
     assert found.check("saliency").outcome == "not run"
     assert found.to_dict()["verdict"] == "undecided"
-
-
-def imported(path: Path) -> set[str]:
-    """The modules of fg_onnx that a file imports, wherever it does."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("fg_onnx"):
-            names.update(f"{node.module}.{alias.name}"[8:] for alias in node.names)
-        elif isinstance(node, ast.Import):
-            names.update(a.name[8:] for a in node.names if a.name.startswith("fg_onnx."))
-    return names
-
-
-def test_no_code_is_shared_with_what_builds_a_model():
-    seen, waiting = set(), ["verification.gate"]
-    while waiting:
-        module = waiting.pop()
-        if module in seen:
-            continue
-        seen.add(module)
-        path = ROOT / f"{module.replace('.', '/')}.py"
-        if not path.exists():  # a name in a module
-            parent = module.rpartition(".")[0]
-            waiting += [parent] if parent else []
-            continue
-        assert module.startswith(ALLOWED), module
-        assert module.rpartition(".")[2] not in ENGINES
-        waiting += imported(path)
-    assert {"verification.gradients", "verification.tangents", "manifest"} <= seen
 
 
 # --- planted changes ------------------------------------------------------------------------------
