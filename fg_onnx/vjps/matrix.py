@@ -56,7 +56,12 @@ def _transposed(op: Emitter, tensor: gs.Tensor, rank: int) -> gs.Tensor:
     return op.Transpose(tensor, perm=[*range(rank - 2), rank - 1, rank - 2])
 
 
-@vjp("MatMul", offset=lambda p: IMPLICIT if all(p.active) else None, axes="product")
+@vjp(
+    "MatMul",
+    offset=lambda p: IMPLICIT if all(p.active) else None,
+    term=lambda op, p, ct, _: op.Neg(op.Mul(ct, p.y)),  # of two active factors, y - 2y
+    axes="product",
+)
 def matmul(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     """y = A B, stacks of matrices: ct B^T and A^T ct, summed where A or B was broadcast."""
     a, b = p.inputs
