@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -38,6 +39,8 @@ LEAST = 1e-2
 """Of all that f adds up: a column that cancels to less is known only as well as f itself."""
 TELLING = 0.05
 """A slope that may be off by more than this, of the same, tells nothing."""
+ENOUGH = 0.2
+"""Of that: no better one is looked for."""
 
 
 _KEPT = (manifest.SCORE, manifest.EXPLAINED, manifest.CONTRIBUTIONS)
@@ -173,6 +176,7 @@ class Behaviour:
         n = len(images)
         if y.size % n:
             yield f"`{self.found.output}` has {y.size} entries for {n} images"
+        yield from self._score_faults(y.size // n)
         wanted: dict[str, tuple[int, ...]] = {
             manifest.SCORE: (n,),
             manifest.EXPLAINED: (n,),
@@ -181,15 +185,34 @@ class Behaviour:
         for name, array in found.items():
             if array.shape != wanted.get(name, array.shape):
                 yield f"`{name}` is {array.shape} for {n} images, not {wanted[name]}"
-            if name == manifest.SALIENCY and (
-                array.shape[:2] != (n, 1) or array.ndim != images.ndim
-            ):
-                yield f"`{name}` is {array.shape} for images {images.shape}"
+            if name == manifest.SALIENCY and array.shape != (n, 1, *self._grid(images)):
+                yield f"`{name}` is {array.shape} for {self.found.layout} images {images.shape}"
             if name == manifest.INPUT_GRADIENT and array.shape[:1] != (n,):
                 yield f"`{name}` is {array.shape} for {n} images"
         explained = found.get(manifest.EXPLAINED)
         if explained is not None and not ((explained >= 0) & (explained < y.size // n)).all():
             yield f"`{manifest.EXPLAINED}` is {explained.tolist()} of {y.size // n} scores"
+
+    def _score_faults(self, count: int) -> Iterator[str]:
+        """What the manifest says of an image's scores, where it says it."""
+        found = self.found
+        if found.scores is not None and found.scores != count:
+            yield f"the manifest knows {found.scores} scores, and there are {count}"
+        dims = [dim for dim in found.score_shape or () if isinstance(dim, int)]
+        whole = found.score_shape is not None and len(dims) == len(found.score_shape)
+        if whole and math.prod(dims) != count:
+            yield f"the manifest knows scores of shape {found.score_shape}, and there are {count}"
+        axes = (*((found.class_axis,) if found.class_axis is not None else ()),
+                *(found.score_grid or ()))  # fmt: skip
+        rank = len(found.score_shape or ())
+        if len(set(axes)) < len(axes) or not all(0 <= axis < rank for axis in axes):
+            yield f"scores of shape {found.score_shape} have no axes {axes}"
+
+    def _grid(self, images: Array) -> tuple[int, ...]:
+        """The sizes of what the manifest takes for the images' grid."""
+        layout = self.found.layout or ""
+        places = (i for i, letter in enumerate(layout) if letter in "dhwl")
+        return tuple(images.shape[i] for i in places if i < images.ndim)
 
     # --- outputs ------------------------------------------------------------------------------
 
@@ -350,18 +373,19 @@ class Behaviour:
         table: Array,
     ) -> Check:
         scale = np.abs(table).sum(1)
-        worst, where, untold, faults = 0.0, "", 0, 0
+        middle = run_session(session, fed, [manifest.SCORE])[manifest.SCORE].astype(np.float64)
+        worst, where, untold = 0.0, "", 0
         for column, promoted in named.items():
             assert promoted is not None
             f = self._along(session, fed, promoted)
-            found = slope(f, scale, UNITS[self.found.precision])
             size = np.maximum(np.abs(table[:, column]), LEAST * scale)
+            enough = ENOUGH * TELLING * size
+            found = slope(f, middle, scale, enough, UNITS[self.found.precision])
             told = found.doubt <= TELLING * size
             untold += int((~told).sum())
-            gap = np.abs(found.derivative - table[:, column])
+            gap = np.where(told, np.abs(found.derivative - table[:, column]), 0.0)
             room = DOUBTS * found.doubt + SLOPE * size
-            over = np.where(told, gap / np.where(room > 0, room, 1e-30), 0.0)
-            faults += int((over > 1).sum())
+            over = gap / np.where(room > 0, room, 1e-30)
             if over.max() > worst:
                 worst, where = float(over.max()), promoted
         count = len(named) * len(table)

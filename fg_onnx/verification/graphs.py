@@ -169,6 +169,7 @@ def open_graph(proto: onnx.ModelProto, *, optimised: bool) -> Any:
     module = onnxruntime()
     options = module.SessionOptions()
     options.log_severity_level = 4
+    options.enable_cpu_mem_arena = False  # what a run took is given back after it
     if not optimised:
         options.graph_optimization_level = module.GraphOptimizationLevel.ORT_DISABLE_ALL
     return open_session(proto.SerializeToString(), options=options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -184,8 +185,30 @@ def _site_faults(found: Manifest, site: Site, model: Graph) -> Iterator[str]:
     axes = (site.channel_axis, *(site.spatial_axes or ()))
     if any(axis is not None and not 0 < axis < rank for axis in axes):
         yield f"the site `{site.name}` has axes {axes} of a tensor of {rank}"
+    if len(set(axes)) < len(axes):
+        yield f"the site `{site.name}` has one axis twice: {axes}"
     if (site.channel_axis is None) != (site.spatial_axes is None):
         yield f"the site `{site.name}` has one of channels and grid"
+    yield from _grid_faults(site)
+
+
+def _grid_faults(site: Site) -> Iterator[str]:
+    """What lies where in a site's tensor, as far as its sizes are known."""
+    known = [dim for dim in site.shape[1:] if isinstance(dim, int)]
+    whole = len(known) == len(site.shape) - 1
+    if site.unfolded is not None and whole and math.prod(known) != math.prod(site.unfolded):
+        yield f"the site `{site.name}` of {site.shape} is no {site.unfolded} unfolded"
+    if site.grid is None:
+        if site.grid_start:
+            yield f"the site `{site.name}` has a place of a grid, and no grid"
+        return
+    if site.spatial_axes is None or len(site.spatial_axes) != 1:
+        yield f"the site `{site.name}` has a grid along {site.spatial_axes}"
+        return
+    axis = site.spatial_axes[0]
+    length = site.shape[axis] if axis < len(site.shape) else None
+    if isinstance(length, int) and not 0 <= site.grid_start <= length - math.prod(site.grid):
+        yield f"the site `{site.name}` has a grid of {site.grid} from {site.grid_start} of {length}"
 
 
 # --- the forward part -----------------------------------------------------------------------------

@@ -300,8 +300,8 @@ class Tangents:
         dtype = np.dtype(np.float64 if self.precision == "float64" else np.float32)
         operands = self._operands(node, dtype)
         for i, array in zip(moving, given, strict=True):
-            operands[i] = array.astype(dtype)
-        return [each.astype(np.float64) for each in self._run(node, operands)]
+            operands[i] = array.astype(dtype, copy=False)
+        return [each.astype(np.float64, copy=False) for each in self._run(node, operands)]
 
     # --- curved -------------------------------------------------------------------------------
 
@@ -408,7 +408,7 @@ class Tangents:
         for name in node.input:
             value = self.values[name] if name else None
             if value is not None and is_float(value):
-                value = value.astype(dtype)
+                value = value.astype(dtype, copy=False)
             found.append(value)
         return found
 

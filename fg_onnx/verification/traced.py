@@ -39,7 +39,10 @@ def columns(model: Graph, count: int) -> list[str]:
 
 
 def candidates(model: Graph, column: str, own: frozenset[str]) -> list[str]:
-    """What a column is computed from, the nearest first, up to what the forward part holds."""
+    """What a column is computed from, the nearest first, up to what the forward part holds.
+
+    A cotangent that is fed is that of the explained tensor.
+    """
     found: list[str] = []
     level = [column]
     for _ in range(_MOST_STEPS):
@@ -49,7 +52,9 @@ def candidates(model: Graph, column: str, own: frozenset[str]) -> list[str]:
             name
             for node in nodes
             for name in node.input
-            if name in model.makers and name not in own and name not in found
+            if (name in model.makers or name == manifest.SEED)
+            and name not in own
+            and name not in found
         ]
     return found
 

@@ -340,7 +340,10 @@ def _other(key: str, value: object) -> list[object]:
 
 
 def outcome(mutant: Mutant, source: onnx.ModelProto, original: onnx.ModelProto) -> str:
-    """``caught``, ``invalid`` (the runtime does not take it), ``equivalent`` or ``missed``."""
+    """``caught``, ``invalid`` (the runtime does not take it), ``equivalent`` or ``missed``.
+
+    A model on which the verification breaks down is missed.
+    """
     graph_changed = mutant.kind not in ("manifest entry", "source hash")
     if graph_changed:
         try:
@@ -352,6 +355,8 @@ def outcome(mutant: Mutant, source: onnx.ModelProto, original: onnx.ModelProto) 
             return "caught"
     except FgOnnxError:
         return "caught"
+    except Exception:  # noqa: BLE001
+        return "missed"
     if graph_changed and _is_equivalent(mutant.model, original):
         return "equivalent"
     return "missed"
