@@ -12,6 +12,7 @@ from commands import FASHION, FASHION_VGG, everything_in, fg, fg_process, write_
 from onnx import numpy_helper
 
 from fg_onnx import manifest
+from fg_onnx.ort_training import environment
 
 CHECKS = [
     *("source-hash", "manifest", "forward", "defaults", "shapes", "outputs", "tensors", "score"),
@@ -293,6 +294,21 @@ def test_nothing_is_written(model, source, tmp_path):
     before = everything_in(tmp_path)
     fg("verify", model, "--against", source)
     assert everything_in(tmp_path) == before
+
+
+def test_an_engine_that_is_broken_counts_where_it_was_asked_for(model, source):
+    environment.folder().mkdir()
+    found = {name: fg("verify", model, "--against", source, *given) for name, given in {
+        "by itself": (), "asked for": ("--engines",), "not wanted": ("--no-engines",),
+    }.items()}  # fmt: skip
+    assert [each.code for each in found.values()] == [0, 2, 0]
+    assert ["engines " in each.out for each in found.values()] == [True, True, False]
+
+
+def test_without_a_cache_there_is_no_engine(model, source, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("FG_ONNX_CACHE", str(tmp_path / "file" / "cache"))
+    assert fg("verify", model, "--against", source).code == 0
 
 
 # --- what files call things -----------------------------------------------------------------------
