@@ -13,7 +13,7 @@ import argparse
 import collections
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -124,13 +124,18 @@ def _weights(model: onnx.ModelProto, parts: Parts) -> Iterator[Mutant]:
         entry = np.unravel_index(draws.integers(array.size), array.shape)
         changes: dict[str, Callable[[np.ndarray], np.ndarray]] = {
             "one entry": lambda a, e=entry: _at(a, e),
-            "all entries": lambda a: (a * 1.1 if a.dtype.kind == "f" else a + 1).astype(a.dtype),
+            "all entries": _all,
         }
         for word, change in changes.items():
             mutant = _copy(model)
             changed = numpy_helper.from_array(change(array), tensor.name)
             mutant.graph.initializer[index].CopyFrom(changed)
             yield Mutant(parts.of_weight(tensor.name), f"{tensor.name}, {word}", mutant)
+
+
+def _all(array: np.ndarray) -> np.ndarray:
+    scales = array.dtype.kind == "f" and array.any()
+    return (array * 1.1 if scales else array + 1).astype(array.dtype)
 
 
 def _at(array: np.ndarray, entry: tuple[int, ...]) -> np.ndarray:
@@ -389,8 +394,21 @@ def _is_equivalent(mutant: onnx.ModelProto, original: onnx.ModelProto) -> bool:
     return True
 
 
+def sampled(every: Sequence[Mutant], most: int | None) -> list[Mutant]:
+    """Of every kind at most so many, always the same ones."""
+    kinds: dict[str, list[Mutant]] = collections.defaultdict(list)
+    for mutant in every:
+        kinds[mutant.kind].append(mutant)
+    chosen = []
+    for each in kinds.values():
+        count = min(most or len(each), len(each))
+        places = np.random.default_rng(0).choice(len(each), count, replace=False)
+        chosen += [each[place] for place in sorted(places)]
+    return chosen
+
+
 def main() -> None:
-    """Run all mutants of some sample models and print the table."""
+    """Run the mutants of some sample models and print the table."""
     from fg_onnx import instrument
     from fg_onnx.manifest import EMITS
     from sample_models import tasks, tiny
@@ -399,7 +417,7 @@ def main() -> None:
     parser.add_argument("models", nargs="*", default=["bn_unfolded", "dynamic_batch", "tokens"])
     parser.add_argument("--psi", default="reference")
     parser.add_argument("--all-emits", action="store_true")
-    parser.add_argument("--most", type=int, help="of each model's, drawn by chance")
+    parser.add_argument("--most", type=int, help="of each kind and model, drawn by chance")
     given = parser.parse_args()
     every = {**tiny.all_models(), **tasks.all_models()}
     counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
@@ -407,20 +425,20 @@ def main() -> None:
     for name in given.models:
         source = every[name]
         original = instrument(source, psi=given.psi, **options).model
-        every_mutant = list(mutants(original, source))
-        most = min(given.most or len(every_mutant), len(every_mutant))
-        chosen = np.random.default_rng(0).choice(len(every_mutant), most, replace=False)
-        for mutant in (every_mutant[i] for i in sorted(chosen)):
+        planted = list(mutants(original, source))
+        for mutant in planted:
+            counts[mutant.kind]["planted"] += 1
+        for mutant in sampled(planted, given.most):
             found = outcome(mutant, source, original)
             counts[mutant.kind][found] += 1
             if found in ("missed", "equivalent"):
                 print(f"{found}: {name}: {mutant.kind}: {mutant.where}", flush=True)
-    for kind, each in [
-        *sorted(counts.items()),
-        ("all", sum(counts.values(), collections.Counter())),
-    ]:
-        run = sum(each.values()) - each["invalid"]
-        print(f"| {kind} | {run} | {each['caught']} | {each['equivalent']} | {each['missed']} |")
+    columns = ("planted", "invalid", "caught", "equivalent", "missed")
+    print(f"| kind | {' | '.join(columns)} |")
+    print(f"|{'---|' * (1 + len(columns))}")
+    total = sum(counts.values(), collections.Counter())
+    for kind, each in [*sorted(counts.items()), ("all", total)]:
+        print(f"| {kind} | {' | '.join(str(each[column]) for column in columns)} |")
 
 
 if __name__ == "__main__":
