@@ -171,6 +171,8 @@ def _site_faults(found: Manifest, site: Site, model: Graph) -> Iterator[str]:
         yield f"the tensor `{site.tensor}` of site `{site.name}` is not in the graph"
     elif site.node and maker.name != site.node:
         yield f"`{site.tensor}` of site `{site.name}` is made by `{maker.name}`, not `{site.node}`"
+    if maker is not None and site.op != maker.op_type and not onnx.defs.has(site.op):
+        yield f"the site `{site.name}` is of `{site.op}`, which is no operator"
     promoted = site.promoted_input
     if promoted is not None:
         if promoted != manifest.BIAS + site.name:
