@@ -196,9 +196,7 @@ def run_session(
         ) from error
 
 
-def run_tensors(
-    graph: Graph, feeds: Mapping[str, Array], names: Iterable[str], *, optimised: bool = False
-) -> dict[str, Array]:
+def run_tensors(graph: Graph, feeds: Mapping[str, Array], names: Iterable[str]) -> dict[str, Array]:
     """The values of some tensors of a graph, its inputs and weights among them."""
     names = list(dict.fromkeys(names))
     found = {name: feeds[name] for name in names if name in feeds}
@@ -208,6 +206,6 @@ def run_tensors(
         if name in graph.initializers:
             found[name] = numpy_helper.to_array(graph.initializers[name])
     if made:
-        session = open_graph(graph.with_outputs(made), optimised=optimised)
+        session = open_graph(graph.with_outputs(made), optimised=False)
         found.update(run_session(session, feeds, made))
     return found
