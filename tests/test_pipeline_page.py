@@ -44,6 +44,14 @@ def repository(tmp_path):
         lines.append(f"{path.name},{words[path.stem.rsplit('_', 1)[0]]}")
     (tmp_path / "truths.csv").write_text("\n".join(lines))
     (tmp_path / "policy.yaml").write_text("accuracy: {least: 0.9}\n")
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", tmp_path]
+    for command in (
+        ["init", "--quiet", "--initial-branch", "main"],
+        ["add", "model.onnx"],
+        ["commit", "--quiet", "--message", "Deploy"],
+        ["remote", "add", "origin", tmp_path / ".git"],
+    ):
+        subprocess.run([*git, *command], check=True)
     return tmp_path
 
 
@@ -93,8 +101,10 @@ def test_a_worse_model_is_stopped_with_its_report(repository):
     onnx.save(model, repository / "model.onnx")
     ran, failed = run(repository)
     assert failed == "Audit"
-    assert ran[-1] == "Summarise"
-    assert "accuracy" in (repository / "summary.md").read_text()
+    assert ran[-2:] == ["Compare", "Summarise"]
+    summary = (repository / "summary.md").read_text()
+    assert "accuracy" in summary
+    assert "agreement" in summary
 
 
 def test_what_is_installed_is_published():
