@@ -36,7 +36,13 @@ def _leaky(op: Emitter, p: Primal) -> gs.Tensor:
 elementwise("LeakyRelu", _leaky, "ct * (x > 0 ? 1 : alpha)", offset=homogeneous)
 
 
-@vjp("PRelu", offset=lambda p: IMPLICIT if p.wants(1) else None)
+def _prelu_term(op: Emitter, p: Primal, ct: gs.Tensor, _: Cotangents) -> gs.Tensor:
+    """With an active slope: -y where it acts; beside a constant x, y where it does not."""
+    positive, whole = _positive(op, p.x), op.Mul(ct, p.y)
+    return op.Mul(whole, op.Sub(positive, 1.0) if p.wants(0) else positive)
+
+
+@vjp("PRelu", offset=lambda p: IMPLICIT if p.wants(1) else None, term=_prelu_term)
 def prelu(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     """ct * (x > 0 ? 1 : slope), and ct * min(x, 0) for the slope."""
     slope, positive = p.operand(1), _positive(op, p.x)

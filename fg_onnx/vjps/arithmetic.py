@@ -167,13 +167,31 @@ def _constant_power_slope(op: Emitter, base: gs.Tensor, exponent: gs.Constant) -
     return op.Mul(op.Pow(base, op.constant(less)), op.constant(e))
 
 
+def _log_of_positive(op: Emitter, base: gs.Tensor) -> gs.Tensor:
+    """log(1) = 0 in the place of what is not finite."""
+    positive = op.mask(op.Greater(base, 0.0), base)
+    return op.Log(op.Add(op.Mul(base, positive), op.Sub(1.0, positive)))
+
+
 def _power_slope(op: Emitter, base: gs.Tensor, exponent: gs.Tensor) -> gs.Tensor:
     e = exponent if exponent.dtype == base.dtype else op.mask(exponent, base)
     none = op.Sub(1.0, op.Abs(op.sign(e)))
     return op.Mul(op.Pow(base, op.Sub(op.Add(e, none), 1.0)), e)
 
 
-@vjp("Pow", offset=_power_offset)
+def _power_term(op: Emitter, p: Primal, ct: gs.Tensor, _: Cotangents) -> gs.Tensor:
+    """``J x = e y`` of the base, ``J e = e log(x) y`` of the exponent."""
+    base, exponent = p.operand(0), p.operand(1)
+    e = exponent if exponent.dtype == base.dtype else op.mask(exponent, base)
+    if not p.wants(1):
+        rest = op.Sub(1.0, e)
+    else:
+        along = op.Mul(e, _log_of_positive(op, base))
+        rest = op.Sub(1.0, op.Add(along, e) if p.wants(0) else along)
+    return op.Mul(op.Mul(ct, p.y), rest)
+
+
+@vjp("Pow", offset=_power_offset, term=_power_term)
 def power(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     """ct * e * x^(e - 1), and ct * y * log(x) for the exponent e, 0 where x <= 0."""
     base, exponent = p.operand(0), p.operand(1)
@@ -183,14 +201,17 @@ def power(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
         slope = (_constant_power_slope if constant else _power_slope)(op, base, exponent)
         cts[0] = _unbroadcast(op, p, 0, op.Mul(ct, slope))
     if p.wants(1):
-        positive = op.mask(op.Greater(base, 0.0), base)
-        # log(1) = 0 in the place of what is not finite.
-        log = op.Log(op.Add(op.Mul(base, positive), op.Sub(1.0, positive)))
+        log = _log_of_positive(op, base)
         cts[1] = _unbroadcast(op, p, 1, op.Mul(op.Mul(ct, p.y), log))
     return cts
 
 
-@vjp("Mod", offset=lambda p: None if all(p.active) else IMPLICIT)
+def _remainder_term(op: Emitter, p: Primal, ct: gs.Tensor, _: Cotangents) -> gs.Tensor:
+    """``J a = a``, ``J b = y - a``."""
+    return op.Mul(ct, op.Sub(p.y, p.operand(0)) if p.wants(0) else p.operand(0))
+
+
+@vjp("Mod", offset=lambda p: None if all(p.active) else IMPLICIT, term=_remainder_term)
 def mod(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     """y = a - q b, q a whole number: ct, and -ct * q."""
     cts: list[gs.Tensor | None] = [None, None]

@@ -53,9 +53,11 @@ def batch_normalization(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     return op.Mul(ct, along), None, None, None, None
 
 
-def _softmax_term(op: Emitter, p: Primal, ct: gs.Tensor, cts: Cotangents) -> gs.Tensor:
-    """``ct * y - ct_x * x``, where a masked score may be -inf."""
-    return op.Sub(op.Mul(ct, p.y), op.Mul(cts[0], op.finite(p.x)))
+def _softmax_term(op: Emitter, p: Primal, ct: gs.Tensor, _: Cotangents) -> gs.Tensor:
+    """``J x = y * (x - sum(y * x))``, where a masked score may be -inf."""
+    x = op.finite(p.x)
+    mean = op.ReduceSum(op.Mul(p.y, x), axes=[p.attrs["axis"]], keepdims=1)
+    return op.Mul(op.Mul(ct, p.y), op.Add(op.Sub(mean, x), 1.0))
 
 
 @vjp("Softmax", offset=implicit, term=_softmax_term)
@@ -65,7 +67,13 @@ def softmax(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     return (op.Mul(p.y, op.Sub(ct, inner)),)
 
 
-@vjp("LogSoftmax", offset=implicit)
+def _log_softmax_term(op: Emitter, p: Primal, ct: gs.Tensor, _: Cotangents) -> gs.Tensor:
+    """``y - J x = sum(exp(y) * y)``: the negative entropy."""
+    terms = op.Mul(op.Exp(p.y), op.finite(p.y))
+    return op.Mul(ct, op.ReduceSum(terms, axes=[p.attrs["axis"]], keepdims=1))
+
+
+@vjp("LogSoftmax", offset=implicit, term=_log_softmax_term)
 def log_softmax(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     """ct - exp(y) * sum(ct) along the axis."""
     inner = op.ReduceSum(ct, axes=[p.attrs["axis"]], keepdims=1)

@@ -66,7 +66,12 @@ def reduce_l2(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     return op.Mul(p.x, ratio), None
 
 
-@vjp("ReduceSumSquare", offset=implicit)
+def _degree_2_term(op: Emitter, p: Primal, ct: gs.Tensor, _: Cotangents) -> gs.Tensor:
+    """``J x = 2 y``."""
+    return op.Neg(op.Mul(ct, p.y))
+
+
+@vjp("ReduceSumSquare", offset=implicit, term=_degree_2_term)
 def reduce_sum_square(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     """2 * ct * x."""
     axes = reduced_axes(p)
@@ -79,7 +84,12 @@ def reduce_l1(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     return op.Mul(op.sign(p.x), _unreduced(op, p, ct, reduced_axes(p))), None
 
 
-@vjp("ReduceLogSum", offset=implicit)
+def _log_sum_term(op: Emitter, p: Primal, ct: gs.Tensor, _: Cotangents) -> gs.Tensor:
+    """``J x = 1``."""
+    return op.Mul(ct, op.Sub(p.y, 1.0))
+
+
+@vjp("ReduceLogSum", offset=implicit, term=_log_sum_term)
 def reduce_log_sum(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     """ct / sum(x) at each of the positions."""
     axes = reduced_axes(p)
@@ -92,7 +102,14 @@ def _not_alone(p: Primal) -> Offset | None:
     return IMPLICIT if reduced_axes(p) else None
 
 
-@vjp("ReduceLogSumExp", offset=_not_alone)
+def _log_sum_exp_term(op: Emitter, p: Primal, ct: gs.Tensor, cts: Cotangents) -> gs.Tensor:
+    """``J x`` is the mean of x by the weights that the rule gives its positions."""
+    along = op.Mul(cts[0], p.x)
+    reduced = op.ReduceSum(along, axes=reduced_axes(p), keepdims=p.attrs["keepdims"])
+    return op.Sub(op.Mul(ct, p.y), reduced)
+
+
+@vjp("ReduceLogSumExp", offset=_not_alone, term=_log_sum_exp_term)
 def reduce_log_sum_exp(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     """ct * exp(x - y)."""
     axes = reduced_axes(p)
@@ -113,7 +130,13 @@ def reduce_extreme(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     return op.Mul(winners, share), None
 
 
-@vjp("ReduceProd", offset=_not_alone)
+def _product_term(op: Emitter, p: Primal, ct: gs.Tensor, _: Cotangents) -> gs.Tensor:
+    """Of n factors ``J x = n y``."""
+    n = count(op, p, reduced_axes(p))
+    return op.Mul(op.Mul(ct, p.y), 1.0 - n if isinstance(n, float) else op.Sub(1.0, n))
+
+
+@vjp("ReduceProd", offset=_not_alone, term=_product_term)
 def reduce_prod(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     """ct times the product of the other positions, exactly 0 where another of them is 0."""
     axes = reduced_axes(p)

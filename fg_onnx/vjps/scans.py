@@ -17,7 +17,18 @@ def cum_sum(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     return op.CumSum(ct, p.inputs[1], exclusive=exclusive, reverse=1 - reverse), None
 
 
-@vjp("CumProd", offset=implicit)
+def _product_term(op: Emitter, p: Primal, ct: gs.Tensor, _: Cotangents) -> gs.Tensor:
+    """Of n factors ``J x = n y``; n is the running sum of ones."""
+    axis = (p.integers(1) or [0])[0] % len(p.shape(p.x))
+    (size,) = p.sizes(p.x, [axis])
+    counts = np.arange(size, dtype=p.x.dtype) + (1 - p.attrs["exclusive"])
+    if p.attrs["reverse"]:
+        counts = counts[::-1]
+    along = [size if i == axis else 1 for i in range(len(p.shape(p.x)))]
+    return op.Mul(op.Mul(ct, p.y), op.constant(1 - counts.reshape(along)))
+
+
+@vjp("CumProd", offset=implicit, term=_product_term)
 def cum_prod(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     """The sum of ct_k * (the product y_k without x) over the products y_k that x is part of."""
     rank = len(p.shape(p.x))

@@ -119,9 +119,8 @@ class Case:
         exact: of degree 2 or less in all active operands together.
         outputs: how many the node has.
         used: the outputs that lead to the explained output; None: all.
-        pointwise: output positions depend on their own operand positions only, or the rule has a
-            form for the offset, so that the bias-gradient of an implicit site is determined
-            position by position.
+        pointwise: the bias-gradient of an implicit site is held at every position; False where
+            an operand of another shape has a part in it that has none there, and the total is.
         runtime: whether ONNX Runtime has the operator, in float32.
     """
 
@@ -133,7 +132,7 @@ class Case:
     exact: bool = False
     outputs: int = 1
     used: tuple[int, ...] | None = None
-    pointwise: bool = False
+    pointwise: bool = True
     runtime: bool = True
 
     @property

@@ -24,11 +24,6 @@ def curved(op_type: str, *operands: Operand, note: str = "", **settings: Any) ->
     return _case(op_type, operands, note, settings, exact=False)
 
 
-def unary(op_type: str, *operands: Operand, **settings: Any) -> Case:
-    """A curved case that works position by position."""
-    return curved(op_type, *operands, pointwise=True, **settings)
-
-
 _SETTINGS = ("opset", "outputs", "used", "pointwise", "runtime")
 
 

@@ -192,7 +192,7 @@ POOLING = [
         kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1],
     ),
     *(
-        curved("LRN", Live((2, 7, *grid), dims=dims), note=note, pointwise=False, **attrs)
+        curved("LRN", Live((2, 7, *grid), dims=dims), note=note, **attrs)
         for note, grid, dims, attrs in [
             ("2-D", (3, 4), None, {"size": 5, "alpha": 2.5, "beta": 0.75, "bias": 0.5}),
             ("even", (3, 4), None, {"size": 4, "alpha": 2.0, "beta": 0.5, **_none}),

@@ -14,8 +14,8 @@ _batch_first = {"batch_axis": 0, "time_axis": 1}
 _rows, _columns = Live((2, 4), dims=(2, "H")), Live((2, 5), dims=(2, "W"))
 
 SHAPING = [
-    exact("Identity", live(2, 3), pointwise=True),
-    exact("Dropout", live(2, 3), note="one-output", pointwise=True),
+    exact("Identity", live(2, 3)),
+    exact("Dropout", live(2, 3), note="one-output"),
     exact("Dropout", live(2, 3), np.float64(0.5), note="ratio", opset=NEWEST),
     exact("Dropout", live(2, 3), None, np.array(False), note="inference", outputs=2, used=(0,)),
     exact("Cast", live(2, 3, values="eighths"), note="same-type", to=11),

@@ -12,7 +12,7 @@ from .making import curved, live, weight
 
 def _norm(op_type: str, operand: Live, *parameters: Any, note: str, **settings: Any) -> Case:
     # The rule has a form for the offset, so that it is known position by position.
-    return curved(op_type, operand, *parameters, note=note, pointwise=True, **settings)
+    return curved(op_type, operand, *parameters, note=note, **settings)
 
 
 def _affine(*shape: int) -> tuple[np.ndarray, np.ndarray]:
