@@ -92,12 +92,11 @@ def open_pair(
         UnsupportedModelError: a model cannot be instrumented, or the two cannot be compared.
     """
     held = [manifest.find(model.read(path).proto) for path in (a, b)]
-    styles = [psi if psi is not None or each is None else each.psi for each in held]
-    own = {each.psi for each in held if each is not None}
-    if len(own) == 2:
+    own = [each.psi for each in held if each is not None]
+    if len(set(own)) == 2:
         raise UnsupportedModelError(
             "other-psi",
-            f"`{a}` is instrumented with the map `{styles[0]}`, and `{b}` with `{styles[1]}`",
+            f"`{a}` is instrumented with the map `{own[0]}`, and `{b}` with `{own[1]}`",
             "maps of two styles are never alike: give the source models, or instrument one again",
         )
     # of a plain model beside an instrumented one

@@ -43,17 +43,23 @@ def draw(pairs: Pairs, numbers: Sequence[int]) -> Iterator[Pictures]:
 def _drawn(read: Both, a: Array | None, b: Array | None, *, signed: bool) -> Pictures:
     if a is None or b is None or a.ndim != 2 or b.ndim != 2:
         return Pictures()
+    placed = frames.to_one_grid(a, read.frame_a, b, read.frame_b)
     return Pictures(
         *draw_map(read.a, a, signed=signed),
         *draw_map(read.b, b, signed=signed),
-        _difference(frames.to_one_grid(a, read.frame_a, b, read.frame_b)),
+        None if placed is None else draw_difference(*placed),
     )
 
 
-def _difference(maps: tuple[Array, Array] | None) -> str | None:
-    """Where B has less of its mass than A, blue, and more, red."""
-    masses = [mass_of(each) for each in maps or ()]
-    if len(masses) != 2 or masses[0] is None or masses[1] is None:
+def draw_difference(a: Array, b: Array) -> str | None:
+    """Where B's map has less of its mass than A's, blue, and more, red.
+
+    Args:
+        a: [H, W], on the common grid.
+        b: likewise.
+    """
+    mass_a, mass_b = mass_of(a), mass_of(b)
+    if mass_a is None or mass_b is None:
         return None
-    apart = masses[1] - masses[0]
+    apart = mass_b - mass_a
     return to_uri(render.heat_map(apart, signed=True, size=size_of(np.shape(apart))))

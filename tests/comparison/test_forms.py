@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from audit.nets import UNIT, net, photographs, weights
 from graphs import HEAD, build, draw
@@ -10,6 +13,7 @@ from graphs import HEAD, build, draw
 from comparison.models import checks_of, compared, means, saved
 from fg_onnx import instrument
 from fg_onnx.comparison.pair import open_pair
+from fg_onnx.comparison.table import IMAGES
 from fg_onnx.errors import InputError, UnsupportedModelError
 from fg_onnx.pictures.preprocess import Preprocessing
 
@@ -215,3 +219,20 @@ def test_names_of_classes_that_differ(tmp_path, place):
     same = compared(tmp_path / "x.onnx", a, paths, tmp_path / "same")
     assert same.verdict == "pass"
     assert {row.label for row in same.classes} <= set("abcde")
+
+
+def test_what_b_most_often_says_instead(tmp_path):
+    """Of the images that A takes for a class, whatever order they come in."""
+    a = net(tmp_path / "a.onnx")
+    b = net(tmp_path / "b.onnx", fc_weight=3 * draw("other", 5, 8), fc_bias=np.zeros(5))
+    document = compared(a, b, photographs(tmp_path / "images", 20), tmp_path / "out")
+    rows = pq.read_table(tmp_path / "out" / IMAGES).to_pylist()
+    several = 0
+    for row in document.classes:
+        own = [each["target_b"] for each in rows if each["target"] == row.index]
+        others = [at for at in own if at != row.index]
+        assert (row.images, row.agreement) == (len(own), 1 - len(others) / len(own))
+        ((often, _), *rest) = Counter(others).most_common()
+        assert row.other == often
+        several += len(rest)
+    assert several

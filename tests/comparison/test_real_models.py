@@ -70,7 +70,7 @@ def test_its_later_opset_explains_the_same(compare, made):
     assert means(document) == pytest.approx(ALIKE, abs=1e-5)
 
 
-def test_int8_agrees_and_its_maps_are_near(compare, made):
+def test_int8_agrees_and_its_maps_are_near(compare, made, tmp_path):
     found, document = compare(made["int8"])
     assert found.code == 0, found.err
     found = means(document)
@@ -86,6 +86,14 @@ def test_int8_agrees_and_its_maps_are_near(compare, made):
     only_b = [layer for layer in document.layers if layer.share_a is None]
     assert len(only_b) == len(document.b.model.sites) - document.matched
     assert {layer.drift for layer in only_b} == {None}
+    # the terms of both stand in other columns of B
+    both = [layer for layer in document.layers if layer.drift is not None]
+    assert sum(layer.drift for layer in both) == pytest.approx(found["drift"])
+    rows = pq.read_table(tmp_path / "out" / "images.parquet").to_pylist()
+    names = ["input", *(site.name for site in document.b.model.sites)]
+    for layer in both:
+        column = [row["contributions_b"][names.index(layer.name)] for row in rows]
+        assert layer.mean_b == pytest.approx(np.mean(column))
     assert document.b.shares["implicit"] > document.a.shares["implicit"] == 0
 
 
@@ -184,7 +192,9 @@ def test_instrumented_and_plain(compare, tmp_path):
     other = tmp_path / "other.fg.onnx"
     assert fg("instrument", FASHION_VGG, "-o", other, "--psi", "paper").code == 0
     found, _ = compare(other, a=made)
-    assert (found.code, "maps of two styles" in found.err) == (2, True)
+    assert found.code == 2
+    assert "is instrumented with the map `abs`, and" in found.err
+    assert "with `paper`" in found.err
     found, _ = compare(FASHION_VGG, "--psi", "abs", a=made)
     assert (found.code, "--psi cannot be chosen any more" in found.err) == (2, True)
 

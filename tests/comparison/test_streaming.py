@@ -169,8 +169,8 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
     a, b = net(tmp_path / "a.onnx", side=32), net(tmp_path / "b.onnx", side=32, b1=np.ones(6))
     folder = tmp_path / "arrays"
     folder.mkdir()
-    for number in range(10):
-        images = np.random.default_rng(number).normal(size=(100, 3, 32, 32)).astype("f")
+    for number in range(8):
+        images = np.random.default_rng(number).normal(size=(50, 3, 32, 32)).astype("f")
         np.save(folder / f"{number:02d}.npy", images)
 
     def peak(files):
@@ -178,15 +178,15 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
         tracemalloc.start()
         try:
             document = compared(a, b, paths, tmp_path / f"out{files}", steps=None)
-            assert document.images == files * 100
+            assert document.images == files * 50
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
 
     peak(1)  # what is imported and cached once
-    few, many = peak(2), peak(10)
-    # of 800 further images a path, twenty numbers and strings; one array alone has 12 kB
-    assert many - few < 800 * 1200
+    few, many = peak(2), peak(8)
+    # of 300 further images a path, twenty numbers and strings; one array alone has 12 kB
+    assert many - few < 300 * 1200
 
 
 def test_one_decoding_serves_both_models(tmp_path, place, monkeypatch):
