@@ -128,7 +128,7 @@ class PairRow:
         picture_b: as B saw it.
         overlay_b: B's map laid over it.
         difference: B's map less A's, each divided by its sum, on the common grid; blue where there
-            is less in B, red where there is more.
+            is less in B, red where there is more, strong where that is as much as the maps have.
     """
 
     name: str

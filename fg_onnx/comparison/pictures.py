@@ -54,6 +54,9 @@ def _drawn(read: Both, a: Array | None, b: Array | None, *, signed: bool) -> Pic
 def draw_difference(a: Array, b: Array) -> str | None:
     """Where B's map has less of its mass than A's, blue, and more, red.
 
+    The strongest colours are where they differ by as much as either has in its strongest pixels, so
+    that maps that are nearly alike are nearly white.
+
     Args:
         a: [H, W], on the common grid.
         b: likewise.
@@ -62,4 +65,6 @@ def draw_difference(a: Array, b: Array) -> str | None:
     if mass_a is None or mass_b is None:
         return None
     apart = mass_b - mass_a
-    return to_uri(render.heat_map(apart, signed=True, size=size_of(np.shape(apart))))
+    scale = float(np.percentile([mass_a, mass_b], render.PERCENTILE)) or None
+    size = size_of(apart.shape)
+    return to_uri(render.heat_map(apart, signed=True, size=size, scale=scale))

@@ -50,6 +50,7 @@ def heat_map(
     signed: bool = False,
     percentile: float = PERCENTILE,
     size: tuple[int, int] | None = None,
+    scale: float | None = None,
 ) -> Picture:
     """A map in colours.
 
@@ -58,6 +59,7 @@ def heat_map(
         signed: blue below 0, white at 0, red above, instead of dark to bright (inferno).
         percentile: values beyond it are clipped (50..100; 100 clips nothing), at both ends.
         size: height and width to which the map is resized first; None: its own.
+        scale: of a signed map, the magnitude of the strongest colours; None: its percentile.
 
     Returns:
         uint8 [H, W, 3], RGB.
@@ -67,7 +69,7 @@ def heat_map(
     """
     values = _as_map(saliency) if size is None else _resize_map(saliency, size, signed)
     if signed:
-        return _diverging_colours(_signed_strength(values, percentile))
+        return _diverging_colours(_signed_strength(values, percentile, scale))
     return _sequential_colours(_strength(values, percentile))
 
 
@@ -226,13 +228,13 @@ def _strength(saliency: Map, percentile: float) -> _Real:
     return np.where(np.isfinite(values), (values - low) / (high - low), 0.0).clip(0.0, 1.0)
 
 
-def _signed_strength(saliency: Map, percentile: float) -> _Real:
-    """[H, W] in -1..1, with 0 staying 0: divided by the percentile of the magnitude."""
+def _signed_strength(saliency: Map, percentile: float, scale: float | None = None) -> _Real:
+    """[H, W] in -1..1, with 0 staying 0: divided by a scale, or the magnitude's percentile."""
     values = _as_map(saliency)
     magnitude = np.abs(values[np.isfinite(values)])
     if magnitude.size == 0:
         return np.zeros_like(values)
-    high = np.percentile(magnitude, percentile) or magnitude.max()
+    high = scale or np.percentile(magnitude, percentile) or magnitude.max()
     if high == 0:
         return np.zeros_like(values)
     return np.where(np.isfinite(values), values / high, 0.0).clip(-1.0, 1.0)

@@ -36,6 +36,13 @@ def test_what_only_scales_is_white():
     assert drawn(noise, 4 * noise).min() > 220
 
 
+def test_maps_that_are_nearly_alike_are_nearly_white():
+    noise = np.random.default_rng(0).random((20, 20))
+    there = noise + np.random.default_rng(1).normal(size=(20, 20)) / 100
+    assert drawn(noise, there).min() > 200
+    assert drawn(noise, noise.T).min() < 100
+
+
 @pytest.mark.parametrize("even", [np.zeros((4, 4)), np.full((4, 4), np.nan)])
 def test_a_map_without_mass_has_none(even):
     assert draw_difference(even, np.ones((4, 4))) is None

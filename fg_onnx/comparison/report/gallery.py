@@ -26,7 +26,7 @@ def section(document: Comparison) -> Html:
         "gallery",
         "Gallery",
         f"{shown(document)} Of the difference, blue is where B's map has less than A's, red where "
-        "it has more.",
+        "it has more, and the colour is strong where that is as much as the maps have at most.",
         gallery.controls(document.rows, document.findings, sorts, "A's class"),
         element(
             "ol",
