@@ -71,7 +71,22 @@ def find(facts: Facts, policy: Policy) -> tuple[Finding, ...]:
         # what is not asked for is no reason to fail where there is nothing to compare
         if facts.pair.has_maps or name not in _OF_MAPS or name in policy.given:
             found += CHECKS[name](facts, settings)
+        if name in policy.given and name in _NEEDED and not _NEEDED[name](facts.pair):
+            title = f"The {name} could not be compared"
+            text = "The policy names them, and a model has none. Leave them out."
+            found.append(unmeasured(name, settings, title, text, settings.get("most", 0)))
     return by_severity(found)
+
+
+# what both models must have for a check that finds nothing without
+_NEEDED: Mapping[str, Callable[[Pair], bool]] = MappingProxyType(
+    {
+        "maps": lambda pair: pair.has_maps,
+        "labels": lambda pair: all(
+            each.session.manifest.labels is not None for each in (pair.a, pair.b)
+        ),
+    }
+)
 
 
 def _notes(facts: Facts) -> Iterator[Finding]:
@@ -210,6 +225,10 @@ def _classes(facts: Facts, settings: Settings) -> Iterator[Finding]:
         for target, own in facts.summary.by_class()
         if own.sum() >= settings["images"]
     }
+    if not shares:
+        few = f"No class has {settings['images']} images"
+        text = "Give more images, or look at smaller classes with the key `images`."
+        yield unmeasured("classes", settings, few, text, least)
     low = sorted((share, target) for target, share in shares.items() if share < least)
     if low:
         named = [f"{facts.label(target)} {share:.0%}" for share, target in low]

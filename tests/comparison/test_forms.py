@@ -178,6 +178,10 @@ def test_a_model_without_a_map(tmp_path, place):
     asked = compared(a, b, paths, tmp_path / "out", {"spearman": {"least": 0.5}})
     assert asked.verdict == "fail"
     assert checks_of(asked)["spearman"].title == "No image has the rank correlation of the maps"
+    asked = compared(a, b, paths, tmp_path / "out", {"maps": {"most": 1}})
+    assert [each.title for each in asked.findings if each.severity == "fail"] == [
+        "The maps could not be compared"
+    ]
 
 
 # --- maps that tell nothing -----------------------------------------------------------------------

@@ -121,7 +121,14 @@ def test_agreement_in_all_and_in_every_class(place):
     assert finding.measured == lowest
     assert set(finding.images) == set(checks_of(failed)["agreement"].images)
     assert place({"classes": {"least": lowest, "images": 1}}).verdict == "pass"
-    assert place({"classes": {"least": 1, "images": 21}}).verdict == "pass"
+    few = checks_of(place({"classes": {"least": 0, "images": 21}}))["classes"]
+    assert (few.severity, few.title) == ("fail", "No class has 21 images")
+
+
+def test_a_check_that_is_named_and_cannot_be_made_does_not_pass(place):
+    finding = checks_of(place({"labels": {}}))["labels"]
+    assert (finding.severity, finding.title) == ("fail", "The labels could not be compared")
+    assert place({"maps": {}}).verdict == "pass"
 
 
 def test_accuracy_needs_labels_and_counts_the_loss(place, tmp_path):
