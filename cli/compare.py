@@ -210,7 +210,7 @@ def _steps(pair: Pair, asked: tuple[str | None, str | None]) -> Steps:
     return of(pair.a, asked[0]), of(pair.b, asked[1])
 
 
-def _print(document: Comparison, timing: Timing, path: Path) -> None:
+def _print(document: Comparison, timing: Timing, path: Path | str) -> None:
     from fg_onnx.audit.report.numbers import number
     from fg_onnx.errors import printable
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from fg_onnx import Attribution, Session
 from fg_onnx.files import replacing
 from fg_onnx.pictures import render
-from fg_onnx.pictures.images import Image
+from fg_onnx.pictures.images import Image, Readable
 from fg_onnx.samples import Sample
 
 from .console import to_json
@@ -97,7 +97,8 @@ class Folder:
 
     def __init__(self, path: Path, images: Sequence[Path], signed: bool) -> None:
         self._path = path
-        self._names = dict(zip(images, _unique_stems(images), strict=True))
+        names = _unique_stems(images)
+        self._names: dict[Readable, str] = dict(zip(images, names, strict=True))
         self._signed = signed
         self._started = False
 

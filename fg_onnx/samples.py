@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fg_onnx.errors import InputError
-from fg_onnx.pictures.images import Image, prepare, read_image
+from fg_onnx.pictures.images import Image, Readable, prepare, read_image
 from fg_onnx.pictures.preprocess import Preprocessing
 from fg_onnx.session import Session
 
@@ -33,19 +33,19 @@ class Sample:
     """
 
     number: int
-    path: Path
+    path: Readable
     row: int | None
     array: Array
     view: Image | None
     size: tuple[int, int] | None
 
 
-def is_array(path: Path) -> bool:
+def is_array(path: Readable) -> bool:
     """Whether a file holds an array, and no image."""
     return path.suffix.lower() == ARRAY_SUFFIX
 
 
-def read_photograph(path: Path, number: int, session: Session, steps: Preprocessing) -> Sample:
+def read_photograph(path: Readable, number: int, session: Session, steps: Preprocessing) -> Sample:
     """An image file, prepared for a model.
 
     Raises:
@@ -55,7 +55,7 @@ def read_photograph(path: Path, number: int, session: Session, steps: Preprocess
 
 
 def photograph_sample(
-    path: Path, number: int, image: Image, session: Session, steps: Preprocessing
+    path: Readable, number: int, image: Image, session: Session, steps: Preprocessing
 ) -> Sample:
     """A photograph that was read, prepared for a model.
 

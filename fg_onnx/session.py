@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
@@ -101,12 +102,18 @@ class Session:
         self.manifest = _manifest(self._session, model)
         self._outputs = {value.name: value.type for value in self._session.get_outputs()}
         self._inputs = Inputs(self._session, self.manifest, self._device.memory)
+        self._seconds = 0.0
         _require_outputs(self._outputs, self.manifest)
 
     @property
     def device(self) -> str:
         """What the model really runs on: ``cpu``, ``cuda:0``, or the name of another provider."""
         return str(self._device)
+
+    @property
+    def seconds(self) -> float:
+        """How long ONNX Runtime has run the model so far, all calls together."""
+        return self._seconds
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -385,6 +392,7 @@ class Session:
         if forward:
             taken = [*session.get_inputs(), *session.get_overridable_initializers()]
             fed = {value.name: fed[value.name] for value in taken if value.name in fed}
+        began = time.perf_counter()
         try:
             if left or any(isinstance(value, DeviceArray) for value in fed.values()):
                 memory = self._device.memory
@@ -398,6 +406,8 @@ class Session:
                 f"the model does not run on this input: {first_line(error)}",
                 "does it have further inputs to be fed?",
             ) from error
+        finally:
+            self._seconds += time.perf_counter() - began
         return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,10 @@ from fg_onnx.audit.items import list_items, require_fit
 from fg_onnx.audit.measures import shares
 from fg_onnx.audit.model import Opened
 from fg_onnx.audit.pictures import Pictures
+from fg_onnx.audit.places import Place, place_of
 from fg_onnx.audit.policy import Policy
 from fg_onnx.audit.records import PART, Measured, Records
+from fg_onnx.audit.remote import RemoteFile
 from fg_onnx.audit.running import BATCH, Subject, Tick, Timing, run_pending
 from fg_onnx.audit.sampled import Sampling, choose, look
 from fg_onnx.audit.summary import Summary
@@ -36,6 +38,7 @@ DOCUMENT = "audit.json"
 
 Array = npt.NDArray[Any]
 Progress = Callable[[str, Callable[[], int]], AbstractContextManager[Tick | None]]
+Engine = Callable[[Subject, Records[Measured], Tick | None], Timing]
 
 
 @dataclass(frozen=True)
@@ -77,15 +80,15 @@ class Prepared:
     truths: Truths | None
     records: Records[Measured]
     options: Options
-    folder: Path
+    place: Place
     names: tuple[str, ...] | None
 
 
 def prepare(
     opened: Opened,
-    paths: Sequence[Path],
+    paths: Sequence[Path | RemoteFile],
     steps: Preprocessing | None,
-    folder: Path,
+    folder: str | Path | Place,
     options: Options,
 ) -> Prepared:
     """Read labels and boxes, and see what is done already.
@@ -94,14 +97,15 @@ def prepare(
         opened: the model.
         paths: of the images.
         steps: how photographs are prepared; None where all are arrays.
-        folder: where everything is written.
+        folder: where everything is written, a path or a URL.
         options: how.
 
     Raises:
-        InputError: labels, boxes or images that make no sense.
+        InputError: labels, boxes, images or a URL that make no sense.
         OutputError: the folder cannot be written.
-        RuntimeMissingError: ``no-pyarrow``.
+        RuntimeMissingError: ``no-pyarrow`` or ``no-fsspec``.
     """
+    place = place_of(folder)
     session = opened.session
     held = session.manifest
     if steps is not None and not all(map(is_array, paths)):
@@ -114,11 +118,13 @@ def prepare(
     )
     subject = Subject(session, steps, items, inside or None, options.batch)
     key = _key(opened, steps, inside or None, options)
-    records = Records(Measured, folder, key, items, options.part)
-    with suppress(FileNotFoundError, NotADirectoryError):
-        (folder / DOCUMENT).unlink()
+    records = Records(Measured, place, key, items, options.part)
+    for name in place.names():
+        # what was begun when a run was killed has such names
+        if name == DOCUMENT or name.startswith((".audit.", ".images.")):
+            place.remove(name)
     records.require_writable()
-    return Prepared(opened, subject, truths or None, records, options, folder, names)
+    return Prepared(opened, subject, truths or None, records, options, place, names)
 
 
 def _key(
@@ -137,12 +143,15 @@ def _key(
     }
 
 
-def audit(prepared: Prepared, progress: Progress | None = None) -> tuple[Document, Timing]:
+def audit(
+    prepared: Prepared, progress: Progress | None = None, engine: Engine = run_pending
+) -> tuple[Document, Timing]:
     """Measure what is not measured yet, and judge.
 
     Args:
         prepared: what is audited.
         progress: gives what is told of how far it is.
+        engine: measures the parts that are not there yet: here, unless another one is given.
 
     Raises:
         InputError: ``nothing-read``: all images are broken.
@@ -152,7 +161,7 @@ def audit(prepared: Prepared, progress: Progress | None = None) -> tuple[Documen
     opened, subject, records = prepared.opened, prepared.subject, prepared.records
     options, items = prepared.options, subject.items
     with progress("auditing", records.images_left) as tick:
-        timing = run_pending(subject, records, tick)
+        timing = engine(subject, records, tick)
     records.discard_others()
     reasons = records.reasons()
     if len(reasons) == len(items):
@@ -192,7 +201,7 @@ def audit(prepared: Prepared, progress: Progress | None = None) -> tuple[Documen
     )
     findings = find(facts, options.policy)
     document = _document(prepared, facts, findings, progress)
-    write_table(prepared.folder, records, summary, outliers, prepared.names)
+    write_table(prepared.place, records, summary, outliers, prepared.names)
     return document, timing
 
 

@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import io
 import json
 import typing
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from fg_onnx.audit.items import Item
+from fg_onnx.audit.places import Place
 from fg_onnx.errors import OutputError, RuntimeMissingError
-from fg_onnx.files import replacing
 
 PART = 64
 """Images in a part."""
@@ -92,12 +90,12 @@ def require_parquet() -> Any:
 
 
 class Records(Generic[Row]):
-    """The parts of one audit.
+    """The parts of one audit; a copy in another process is of the same parts.
 
     Args:
         row: what is kept of an image: a dataclass of numbers, texts and lists of numbers, with a
             ``number`` from 0, and a reason in ``broken`` where there is nothing else.
-        folder: of the audit.
+        place: of the audit.
         key: all that the numbers of every image depend on, as JSON can hold it.
         items: the images.
         size: of a part.
@@ -109,15 +107,14 @@ class Records(Generic[Row]):
     def __init__(
         self,
         row: type[Row],
-        folder: Path,
+        place: Place,
         key: Mapping[str, Any],
         items: Sequence[Item],
         size: int = PART,
     ) -> None:
-        self._arrow = require_parquet()
+        require_parquet()
         self._row = row
-        self._kinds = _kinds(row, self._arrow)
-        self._folder = folder / FOLDER
+        self._place = place.below(FOLDER)
         self._items = items
         self.size = size
         text = json.dumps(key, sort_keys=True)
@@ -139,9 +136,18 @@ class Records(Generic[Row]):
         """The images of a part."""
         return range(part * self.size, min((part + 1) * self.size, len(self._items)))
 
+    def name_of(self, number: int) -> str:
+        """The name of an image."""
+        return self._items[number].name
+
     def pending(self) -> list[int]:
         """The parts that are not there yet."""
-        return [part for part in range(len(self)) if not self._is_whole(part)]
+        there = set(self._place.names())
+        return [
+            part
+            for part, name in enumerate(self._names)
+            if name not in there or not self.is_whole(part)
+        ]
 
     def images_left(self) -> int:
         """How many images are in the parts that are not there yet."""
@@ -153,15 +159,15 @@ class Records(Generic[Row]):
         Raises:
             OutputError: the folder cannot be written.
         """
-        pa = self._arrow
+        pa = require_parquet()
         columns = {
             name: pa.array([getattr(row, name) for row in rows], kind)
-            for name, kind in self._kinds.items()
+            for name, kind in _kinds(self._row, pa).items()
         }
-        held = io.BytesIO()
+        held = pa.BufferOutputStream()
         pa.parquet.write_table(pa.table(columns), held)
-        with replacing(self._folder / self._names[part]) as temporary:
-            temporary.write_bytes(held.getvalue())
+        with self._place.write(self._names[part]) as file:
+            file.write(held.getvalue())
 
     def require_writable(self) -> None:
         """Fail before anything is run where nothing could be kept.
@@ -169,9 +175,9 @@ class Records(Generic[Row]):
         Raises:
             OutputError: the folder cannot be written.
         """
-        with replacing(self._folder / ".writable") as temporary:
-            temporary.write_bytes(b"")
-        (self._folder / ".writable").unlink(missing_ok=True)
+        with self._place.write(".writable"):
+            pass
+        self._place.remove(".writable")
 
     def tables(self, columns: Sequence[str] | None = None) -> Iterator[Any]:
         """Every part as a ``pyarrow.Table``, in order, one at a time.
@@ -179,24 +185,25 @@ class Records(Generic[Row]):
         Raises:
             OutputError: ``no-such-part``: a part went away since it was written.
         """
+        read_table = require_parquet().parquet.read_table
+        kept = None if columns is None else list(columns)
         for name in self._names:
-            path = self._folder / name
             try:
-                yield self._arrow.parquet.read_table(
-                    path, columns=None if columns is None else list(columns), partitioning=None
-                )
+                with self._place.read(name) as file:
+                    table = read_table(file, columns=kept, partitioning=None)
+                yield table
             except (OSError, ValueError) as error:
                 raise OutputError(
                     "no-such-part",
-                    f"`{path}` was there and cannot be read any more",
+                    f"`{self._place.at(name)}` was there and cannot be read any more",
                     "run the same command again: what is missing is measured again",
                 ) from error
 
     def column(self, name: str) -> Array:
         """A column of numbers, float64 [images]; NaN where there is none."""
+        kind = require_parquet().float64()
         found = [
-            table[name].cast(self._arrow.float64()).to_numpy(zero_copy_only=False)
-            for table in self.tables([name])
+            table[name].cast(kind).to_numpy(zero_copy_only=False) for table in self.tables([name])
         ]
         return np.concatenate(found).astype(np.float64)
 
@@ -238,21 +245,15 @@ class Records(Generic[Row]):
         Raises:
             OutputError: it cannot be removed.
         """
-        kept = set(self._names)
-        for path in self._folder.iterdir():
-            if path.name not in kept and path.suffix == ".parquet":
-                try:
-                    path.unlink()
-                except OSError as error:
-                    raise OutputError(
-                        "not-writable",
-                        f"cannot remove `{path}`: {error.strerror}",
-                        "remove it, or choose another place with -o",
-                    ) from error
+        for name in set(self._place.names()).difference(self._names):
+            if name.endswith(".parquet"):
+                self._place.remove(name)
 
-    def _is_whole(self, part: int) -> bool:
+    def is_whole(self, part: int) -> bool:
+        """Whether a part is there, with all its rows."""
         try:
-            held = self._arrow.parquet.read_metadata(self._folder / self._names[part])
+            with self._place.read(self._names[part]) as file:
+                held = require_parquet().parquet.read_metadata(file)
         except (OSError, ValueError):
             return False
         return bool(held.num_rows == len(self.numbers(part)))

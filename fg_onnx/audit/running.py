@@ -54,6 +54,10 @@ class Work(Protocol[In, U, Row_co]):
     def batch(self) -> int:
         """How many images are run at once."""
 
+    @property
+    def seconds(self) -> float:
+        """How long ONNX Runtime has run models so far."""
+
     def read(self, number: int) -> In:
         """An image in memory; called in several threads."""
 
@@ -89,6 +93,11 @@ class Subject:
     inside: Inside | None
     batch: int = BATCH
 
+    @property
+    def seconds(self) -> float:
+        """How long ONNX Runtime has run the model so far."""
+        return self.session.seconds
+
     def read(self, number: int) -> Sample | Broken:
         """An image as the model is fed it."""
         return read_item(self.items[number], number, self.session, self.steps)
@@ -115,7 +124,7 @@ class Timing:
 
     Attributes:
         whole: seconds from the first image to the last row.
-        busy: seconds of these in which the model ran.
+        busy: seconds of these in which ONNX Runtime ran the model; of several workers, the mean.
         images: how many were read.
     """
 
@@ -125,7 +134,7 @@ class Timing:
 
 
 def run_pending(work: Work[In, U, Row], records: Records[Row], tick: Tick | None = None) -> Timing:
-    """Measure the parts that are not there yet; whatever the number of images, few are in memory.
+    """Measure the parts that are not there yet.
 
     Args:
         work: what is done.
@@ -135,18 +144,40 @@ def run_pending(work: Work[In, U, Row], records: Records[Row], tick: Tick | None
     Raises:
         OutputError: the folder cannot be written.
     """
-    loop = _Loop(work, records, tick)
-    began = time.perf_counter()
-    pending = records.pending()
+    return run_parts(work, records, records.pending(), tick)
+
+
+def run_parts(
+    work: Work[In, U, Row],
+    records: Records[Row],
+    parts: Sequence[int],
+    tick: Tick | None = None,
+) -> Timing:
+    """Measure some parts, rising; whatever the number of images, few are in memory.
+
+    Args:
+        work: what is done.
+        records: where its rows are kept.
+        parts: which.
+        tick: is told how many images are done since the last call.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    rows = _Rows(work, records, tick)
+    began, ran_before = time.perf_counter(), work.seconds
     with _threads(_READERS) as readers, _threads(1) as writer:
-        numbers = (number for part in pending for number in records.numbers(part))
-        part_of = {number: part for part in pending for number in records.numbers(part)[:1]}
+        numbers = (number for part in parts for number in records.numbers(part))
+        part_of = {number: part for part in parts for number in records.numbers(part)[:1]}
         read = _ahead(readers, work.read, numbers, _AHEAD * work.batch)
-        ran = (loop.run(batch) for batch in _batches(work, read, part_of))
-        for _ in _ahead(writer, loop.keep, ran, _AHEAD):
+        ran = (work.run(batch) for batch in _batches(work, read, part_of))
+        for _ in _ahead(writer, rows.keep, ran, _AHEAD):
             pass
-    whole = time.perf_counter() - began
-    return Timing(whole, loop.busy, sum(len(records.numbers(part)) for part in pending))
+    return Timing(
+        whole=time.perf_counter() - began,
+        busy=work.seconds - ran_before,
+        images=sum(len(records.numbers(part)) for part in parts),
+    )
 
 
 @contextmanager
@@ -189,25 +220,16 @@ def _batches(
 
 
 @dataclass(eq=False)
-class _Loop(Generic[In, U, Row]):
-    """Runs batches, and keeps the rows of the part at hand."""
+class _Rows(Generic[In, U, Row]):
+    """Keeps the rows of the part at hand."""
 
     work: Work[In, U, Row]
     records: Records[Row]
     tick: Tick | None
-    busy: float = 0.0
 
     def __post_init__(self) -> None:
         self._rows: list[Row] = []
         self._failed = False
-
-    def run(self, batch: list[In]) -> list[tuple[In, U]]:
-        """The batch, with what was found of each."""
-        began = time.perf_counter()
-        try:
-            return self.work.run(batch)
-        finally:
-            self.busy += time.perf_counter() - began
 
     def keep(self, ran: list[tuple[In, U]]) -> None:
         """Measure what was found, and write the part when it is full; nothing after a failure."""

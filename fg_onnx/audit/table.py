@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fg_onnx.audit.measures import KINDS, shares
+from fg_onnx.audit.places import Place
 from fg_onnx.audit.records import Measured, Records, require_parquet
 from fg_onnx.audit.summary import Summary
 from fg_onnx.audit.truths import UNKNOWN
-from fg_onnx.files import replacing
 
 IMAGES = "images.parquet"
 
@@ -24,21 +23,20 @@ Array = npt.NDArray[Any]
 
 
 def write_table(
-    folder: Path,
+    place: Place,
     records: Records[Measured],
     summary: Summary,
     outliers: Array,
     names: Sequence[str] | None,
-) -> Path:
+) -> None:
     """Write a row for every image, part by part; broken ones have a reason and no numbers.
 
     Raises:
-        OutputError: the folder cannot be written.
+        OutputError: the place cannot be written.
     """
     pa = require_parquet()
     kinds = summary.kinds
-    path = folder / IMAGES
-    with replacing(path) as temporary, temporary.open("wb") as file:
+    with place.write(IMAGES) as file:
         writer = None
         for part, table in enumerate(records.tables()):
             own = slice(records.numbers(part).start, records.numbers(part).stop)
@@ -47,7 +45,6 @@ def write_table(
             writer.write_table(found)
         if writer is not None:
             writer.close()
-    return path
 
 
 def _columns(

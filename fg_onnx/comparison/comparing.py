@@ -18,6 +18,7 @@ from fg_onnx.audit.document import Finding
 from fg_onnx.audit.items import list_items, require_fit
 from fg_onnx.audit.model import Opened
 from fg_onnx.audit.pictures import choose_shown
+from fg_onnx.audit.places import LocalPlace
 from fg_onnx.audit.records import PART, Records
 from fg_onnx.audit.running import BATCH, Timing, run_pending
 from fg_onnx.audit.truths import UNKNOWN, Truths, read_truths
@@ -107,7 +108,7 @@ def prepare(
     names = options.names or pair.names
     classes = pair.a.session.manifest.classes
     truths = options.labels and read_truths(options.labels, items, names, classes)
-    records = Records(Compared, folder, _key(pair, steps, options), items, options.part)
+    records = Records(Compared, LocalPlace(folder), _key(pair, steps, options), items, options.part)
     with suppress(FileNotFoundError, NotADirectoryError):
         (folder / DOCUMENT).unlink()
     records.require_writable()

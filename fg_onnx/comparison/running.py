@@ -143,6 +143,11 @@ class Pairs:
     items: Sequence[Item]
     batch: int = BATCH
 
+    @property
+    def seconds(self) -> float:
+        """How long ONNX Runtime has run both models so far."""
+        return sum(session.seconds for session in self._sessions)
+
     def read(self, number: int) -> Read:
         """An image as either model is fed it."""
         item = self.items[number]

@@ -6,15 +6,13 @@ exactly those.
 
 from __future__ import annotations
 
-import contextlib
 import glob
 import math
 import os
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +20,7 @@ import numpy.typing as npt
 from fg_onnx.errors import InputError
 from fg_onnx.pictures.opencv import cv2
 from fg_onnx.pictures.preprocess import Interpolation, Layout, Preprocessing
+from fg_onnx.silence import silent_stderr
 
 if TYPE_CHECKING:
     from fg_onnx.manifest import LayoutName
@@ -38,6 +37,17 @@ MOST_FED = 2**26
 
 Image = npt.NDArray[np.uint8]
 Shape = Sequence[int | str | None]
+
+
+class Readable(Protocol):
+    """A file: a `Path`, or one that is not on this machine."""
+
+    @property
+    def suffix(self) -> str:
+        """Of its name, with the dot."""
+
+    def read_bytes(self) -> bytes:
+        """All of it."""
 
 
 # --- finding ------------------------------------------------------------------------------------
@@ -88,7 +98,7 @@ def _matches(pattern: str | Path, suffixes: Sequence[str]) -> list[Path]:
 # --- decoding -----------------------------------------------------------------------------------
 
 
-def read_image(path: str | Path) -> Image:
+def read_image(path: str | Readable) -> Image:
     """An image file as uint8 [H, W, 3], RGB, 0..255.
 
     Turned upright as its EXIF data say (but for images with an alpha channel, of which OpenCV
@@ -100,7 +110,8 @@ def read_image(path: str | Path) -> Image:
     """
     hint = "give a JPEG, PNG, WebP, TIFF, BMP or GIF file"
     try:
-        data = Path(path).read_bytes()  # OpenCV cannot open every path on every system
+        file = Path(path) if isinstance(path, str) else path
+        data = file.read_bytes()  # OpenCV cannot open every path on every system
     except FileNotFoundError:
         raise InputError(
             "no-such-image", f"there is no image `{path}`", "check the spelling and the folder"
@@ -137,7 +148,7 @@ def _decode(data: npt.NDArray[np.uint8]) -> Image:
 
 
 def _imdecode(data: npt.NDArray[np.uint8], flags: int) -> npt.NDArray[Any]:
-    with _silent_stderr():
+    with silent_stderr():
         try:
             pixels = cv2.imdecode(data, flags)
         except cv2.error as error:
@@ -148,30 +159,6 @@ def _imdecode(data: npt.NDArray[np.uint8], flags: int) -> npt.NDArray[Any]:
         known = data[:4].tobytes().startswith(_SIGNATURES)
         raise _UndecodableError("it is damaged or cut short" if known else "unknown format")
     return pixels
-
-
-_stderr_lock = threading.Lock()
-
-
-@contextlib.contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """Sends file descriptor 2 nowhere in the meantime, for every thread of this process.
-
-    libpng and libjpeg write their warnings there themselves, past Python and past OpenCV's log
-    level, so nothing finer will do.
-    """
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(_stderr_lock)
-        try:
-            kept = os.dup(2)
-        except OSError:  # a process without a stderr has none to keep clean
-            yield
-            return
-        stack.callback(os.close, kept)
-        nowhere = stack.enter_context(open(os.devnull, "wb"))
-        os.dup2(nowhere.fileno(), 2)
-        stack.callback(os.dup2, kept, 2)
-        yield
 
 
 def _to_8_bits(pixels: npt.NDArray[Any]) -> Image:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ import pytest
 
 from audit.nets import UNIT, audited, net, photographs
 from fg_onnx.audit import auditing, running
+from fg_onnx.audit.model import open_audited
 from fg_onnx.audit.records import FOLDER, require_parquet
 from fg_onnx.audit.table import IMAGES
 from fg_onnx.cli.console import to_json
@@ -119,47 +118,6 @@ def test_a_changed_image_is_measured_again_with_its_part(tmp_path, place, measur
     assert changed == audited(model, paths, tmp_path / "fresh", part=4)
 
 
-def command(model, images, out):
-    """An audit of parts of four, as a process."""
-    code = (
-        "import sys; from pathlib import Path; from fg_onnx.audit import records\n"
-        "from fg_onnx.audit.auditing import Options\n"
-        "import dataclasses, fg_onnx.audit.auditing as auditing\n"
-        "auditing.Options = lambda **given: Options(**given, part=4)\n"
-        "from fg_onnx.cli import main; sys.argv[1:1] = ['audit']; main()"
-    )
-    options = ["--preprocess", "unit", "--sample", "2", "--shown", "3", "-o", out]
-    return [sys.executable, "-c", code, model, images, *options]
-
-
-def test_killed_and_resumed_it_ends_the_same(tmp_path):
-    model = net(tmp_path / "net.onnx", side=32)
-    images = tmp_path / "images"
-    paths = photographs(images, 60, side=32)
-    paths[17].write_bytes(b"broken")
-    done, killed = tmp_path / "done", tmp_path / "killed"
-    whole = subprocess.run(command(model, images, done), capture_output=True, check=False)
-    assert whole.returncode == 1, whole.stderr  # of the broken image
-    process = subprocess.Popen(command(model, images, killed), stderr=subprocess.DEVNULL)
-    while len(list(killed.glob(f"{FOLDER}/0*.parquet"))) < 3 and process.poll() is None:
-        time.sleep(0.001)
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    kept = parts_of(killed)
-    assert 3 <= len([name for name in kept if not name.startswith(".")]) < 15
-    assert not (killed / auditing.DOCUMENT).exists()
-    resumed = subprocess.run(command(model, images, killed), capture_output=True, check=False)
-    assert resumed.returncode == 1, resumed.stderr
-    assert f"{60 - 4 * len([k for k in kept if k[0] == '0'])} images measured" in str(
-        resumed.stderr
-    )
-    for name in (auditing.DOCUMENT, IMAGES):
-        assert (killed / name).read_bytes() == (done / name).read_bytes()
-    rows = pq.read_table(killed / IMAGES)["name"].to_pylist()
-    assert rows == list(map(str, paths))
-    assert parts_of(killed) == parts_of(done)
-
-
 # --- disks and folders --------------------------------------------------------------------------
 
 
@@ -167,21 +125,47 @@ def full(*_):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def test_a_full_disk_stops_it_and_it_goes_on_later(tmp_path, place, monkeypatch, measured):
+class Full:
+    """A file on a disk that has no room any more."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.file.close()
+
+    def write(self, _):
+        full()
+
+
+@pytest.fixture
+def fill(monkeypatch):
+    """Lets the disk be full when a file of that beginning is opened for the so-manieth time."""
+
+    def at(beginning, count):
+        opened, seen = Path.open, itertools.count(1)
+
+        def open_full(path, *args, **options):
+            file = opened(path, *args, **options)
+            counts = path.name.startswith(beginning) and args == ("wb",)
+            return Full(file) if counts and next(seen) == count else file
+
+        monkeypatch.setattr(Path, "open", open_full)
+
+    return at
+
+
+def test_a_full_disk_stops_it_and_it_goes_on_later(tmp_path, place, fill, measured):
     model, paths = place
-    write, calls = Path.write_bytes, []
-
-    def second_fails(path, data):
-        if path.suffix == ".parquet":
-            calls.append(path)
-            if len(calls) == 2:
-                full()
-        return write(path, data)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Path, "write_bytes", second_fails)
-        with pytest.raises(OutputError, match="No space left on device"):
-            audited(model, paths, tmp_path / "out", part=4)
+    fill(".0", 2)
+    with pytest.raises(OutputError, match="No space left on device"):
+        audited(model, paths, tmp_path / "out", part=4)
     assert len(parts_of(tmp_path / "out")) == 1
     measured.clear()
     resumed = audited(model, paths, tmp_path / "out", part=4)
@@ -189,52 +173,10 @@ def test_a_full_disk_stops_it_and_it_goes_on_later(tmp_path, place, monkeypatch,
     assert resumed == audited(model, paths, tmp_path / "fresh", part=4)
 
 
-@pytest.mark.skipif(
-    os.name != "posix" or os.geteuid() != 0, reason="only root can mount a file system"
-)
-def test_a_real_full_disk(tmp_path, place):
-    model, paths = place
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("this root may not mount")
-    try:
-        with pytest.raises(OutputError, match="No space left on device"):
-            audited(model, paths * 1, disk / "out", part=1, shown=10)
-    finally:
-        subprocess.run(["umount", disk], check=True)
-
-
-def test_a_full_disk_at_the_very_end(tmp_path, place, monkeypatch):
-    model, paths = place
-    opened = Path.open
-
-    class Full:
-        def __init__(self, file):
-            self.file = file
-
-        def __getattr__(self, name):
-            return getattr(self.file, name)
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            self.file.close()
-
-        def write(self, _):
-            full()
-
-    def open_full(path, *args, **options):
-        file = opened(path, *args, **options)
-        return Full(file) if path.name.startswith(".images.") else file
-
-    monkeypatch.setattr(Path, "open", open_full)
+def test_a_full_disk_at_the_very_end(tmp_path, place, fill):
+    fill(".images.", 1)
     with pytest.raises(OutputError, match=r"images\.parquet"):
-        audited(model, paths, tmp_path / "out")
+        audited(*place, tmp_path / "out")
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_anything_runs(tmp_path, place, measured):
@@ -245,14 +187,15 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_runs(tmp_path, 
     assert measured == []
 
 
-def test_an_earlier_document_is_gone_while_it_runs(tmp_path, place, monkeypatch):
+def test_an_earlier_document_is_gone_while_it_runs(tmp_path, place):
     model, paths = place
     out = tmp_path / "out"
     document = audited(model, paths, out, steps=UNIT)
     (out / auditing.DOCUMENT).write_text(to_json(document.to_dict()))
-    monkeypatch.setattr(auditing, "run_pending", full)
+    chosen = auditing.Options(sample=0, shown=0)
+    prepared = auditing.prepare(open_audited(model), paths, UNIT, out, chosen)
     with pytest.raises(OSError, match="No space"):
-        audited(model, paths, out)
+        auditing.audit(prepared, engine=full)
     assert not (out / auditing.DOCUMENT).exists()
 
 

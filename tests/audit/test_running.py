@@ -16,6 +16,7 @@ from audit.nets import UNIT, audited, checks_of, net, photographs
 from fg_onnx import Session, instrument
 from fg_onnx.audit import running
 from fg_onnx.audit.items import list_items
+from fg_onnx.audit.places import LocalPlace
 from fg_onnx.audit.records import Measured, Records
 from fg_onnx.audit.running import Subject, run_pending
 from fg_onnx.errors import InputError
@@ -33,7 +34,7 @@ def test_every_number_is_that_of_the_image_alone(tmp_path):
     model, path = net(tmp_path / "net.onnx"), save(tmp_path / "images.npy", 23)
     session = Session(instrument(model))
     items = list_items([path], session)
-    records = Records(Measured, tmp_path, {}, items, size=10)
+    records = Records(Measured, LocalPlace(tmp_path), {}, items, size=10)
     subject = Subject(session, None, items, None, batch=4)
     done = []
     timing = run_pending(subject, records, done.append)
@@ -80,7 +81,7 @@ def test_reading_and_writing_overlap_with_the_runtime(tmp_path, monkeypatch):
         monkeypatch.setattr(running, name, counted(name))
     monkeypatch.setattr(Session, "explain", explain)
     items = list_items([path], session)
-    records = Records(Measured, tmp_path, {}, items, size=16)
+    records = Records(Measured, LocalPlace(tmp_path), {}, items, size=16)
     timing = run_pending(Subject(session, None, items, None), records)
     assert timing.images == counts["read_item"] == counts["measure"] == 80
     assert next(batches) == 10

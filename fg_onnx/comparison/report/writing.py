@@ -11,7 +11,7 @@ from fg_onnx.comparison.report import junit, markdown, page
 STEM = "compare"
 
 
-def write_reports(document: Comparison, folder: Path) -> list[Path]:
+def write_reports(document: Comparison, folder: Path) -> list[Path | str]:
     """Writes ``compare.html``, ``compare.md`` and ``compare.xml``.
 
     ``compare.json`` is left to the caller: it is written last, for its presence says that all is.
@@ -27,4 +27,4 @@ def write_reports(document: Comparison, folder: Path) -> list[Path]:
         OutputError: ``not-writable``.
     """
     forms = {"html": page.text, "md": markdown.text, "xml": junit.text}
-    return write_forms(document, Path(folder) / STEM, forms)
+    return write_forms(document, folder, STEM, forms)
