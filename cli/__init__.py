@@ -17,7 +17,7 @@ from fg_onnx._version import __version__
 from .audit import audit
 from .check import check
 from .compare import compare
-from .console import reported, say
+from .console import end_orderly, reported, say
 from .engine import engine
 from .evaluate import evaluate
 from .explain import explain
@@ -68,4 +68,5 @@ def main() -> None:
         # a file name or label that the terminal cannot show is no reason to fail
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    end_orderly()
     app(prog_name="fg-onnx")

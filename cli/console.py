@@ -1,7 +1,8 @@
 """The two streams and the exit codes: data on stdout, the rest on stderr, errors in one place.
 
 Exit codes: 0 done and every check held; 1 a check did not hold; 2 it could not be done;
-130 interrupted; 141 the reader of stdout went away. (128 + the signal, as shells have it.)
+130 interrupted; 141 the reader of stdout went away; 143 terminated. (128 + the signal, as shells
+have it.)
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import functools
 import json
 import math
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -24,8 +26,23 @@ CHECK_FAILED = 1
 IMPOSSIBLE = 2
 INTERRUPTED = 130
 NOBODY_READS = 141
+TERMINATED = 143
 
 P = ParamSpec("P")
+
+
+class TerminatedError(BaseException):
+    """The process was asked to end; as with an interrupt, what was begun is put in order."""
+
+
+def end_orderly() -> None:
+    """Let SIGTERM unwind the process, not cut it off."""
+
+    def terminate(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise TerminatedError
+
+    signal.signal(signal.SIGTERM, terminate)
 
 
 def reported(command: Callable[P, None]) -> Callable[P, None]:
@@ -40,6 +57,9 @@ def reported(command: Callable[P, None]) -> Callable[P, None]:
         except KeyboardInterrupt as error:
             note("interrupted")
             raise typer.Exit(INTERRUPTED) from error
+        except TerminatedError as error:
+            note("terminated")
+            raise typer.Exit(TERMINATED) from error
         except BrokenPipeError as error:
             # what is still buffered would be reported at exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
