@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,12 +29,20 @@ if TYPE_CHECKING:
     from fg_onnx.audit.running import Timing
 
 
+class Engine(StrEnum):
+    """What measures the images."""
+
+    local = "local"
+    ray = "ray"
+
+
 def audit(
     model: ModelArgument,
     images: ImagesArgument,
     out: Annotated[
-        Path, typer.Option("-o", "--out", metavar="DIR", help="Where the results are written.")
-    ] = Path("audit"),
+        str,
+        typer.Option("-o", "--out", metavar="DIR|URL", help="Where the results are written."),
+    ] = "audit",
     labels: Annotated[
         Path | None,
         typer.Option(
@@ -81,6 +90,33 @@ def audit(
     batch: Annotated[
         int, typer.Option(min=1, metavar="N", help="Images that are run at once.")
     ] = 8,
+    engine: Annotated[
+        Engine, typer.Option(help="What spreads the work: this process alone, or Ray.")
+    ] = Engine.local,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            show_default=False,
+            help="Of --engine ray: how many. Default: one for each CPU, or share of a GPU.",
+        ),
+    ] = None,
+    gpus_per_worker: Annotated[
+        float,
+        typer.Option(
+            min=0, metavar="F", help="Of --engine ray: the share of GPUs of each, such as 0.5."
+        ),
+    ] = 0,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            show_default=False,
+            help="Of --engine ray: a cluster that runs, such as auto or ray://head:10001. Default: "
+            "one is started on this machine.",
+        ),
+    ] = None,
     seed: SeedOption = 0,
     psi: PsiOption = None,
     preprocess: PreprocessOption = None,
@@ -103,16 +139,17 @@ def audit(
     fails.
     """
     from fg_onnx.audit import auditing
+    from fg_onnx.audit.items import find_files
     from fg_onnx.audit.model import open_audited
+    from fg_onnx.audit.places import place_of
     from fg_onnx.audit.policy import Policy, read_policy
     from fg_onnx.audit.records import require_parquet
     from fg_onnx.audit.report import write_reports
-    from fg_onnx.files import replacing
+    from fg_onnx.audit.running import run_pending
     from fg_onnx.samples import is_array
 
     from .evaluate.judged import progress
     from .explain import preprocessing_for
-    from .given import find_samples
     from .labels import read_labels, require_count
 
     require_parquet()
@@ -127,20 +164,26 @@ def audit(
         batch=batch,
     )
     opened = open_audited(model, input=input_, output=output, psi=psi, device=device, tf32=tf32)
+    measure: auditing.Engine = run_pending
+    if engine is Engine.ray:
+        from fg_onnx.audit.distributed import Cluster, on_ray
+
+        measure = on_ray(opened, Cluster(address, workers, gpus_per_worker), tf32=tf32)
     manifest = opened.session.manifest
     if options.names is not None and classes is not None:
         require_count(options.names, manifest, classes)
-    paths = find_samples(images, opened.session)
+    paths = find_files(images, opened.session)
     needs_steps = preprocess is not None or not all(map(is_array, paths))
     steps = preprocessing_for(model, manifest, preprocess) if needs_steps else None
-    prepared = auditing.prepare(opened, paths, steps, out, options)
-    document, timing = auditing.audit(prepared, progress)
-    written = write_reports(document, out)
-    found = document.to_dict()
-    # last, for its presence says that all is written
-    path = out / auditing.DOCUMENT
-    with replacing(path) as temporary:
-        temporary.write_text(to_json(found) + "\n", encoding="utf-8")
+    place = place_of(out)
+    with place.claimed():
+        prepared = auditing.prepare(opened, paths, steps, place, options)
+        document, timing = auditing.audit(prepared, progress, measure)
+        written = write_reports(document, place)
+        found = document.to_dict()
+        # last, for its presence says that all is written
+        with place.write(auditing.DOCUMENT) as file:
+            file.write(f"{to_json(found)}\n".encode())
     if json_:
         say_json(found)
     else:
@@ -149,7 +192,7 @@ def audit(
         raise typer.Exit(CHECK_FAILED)
 
 
-def _print(document: Document, timing: Timing, path: Path) -> None:
+def _print(document: Document, timing: Timing, path: Path | str) -> None:
     from fg_onnx.errors import printable
 
     for finding in document.findings:

@@ -68,7 +68,7 @@ class RuntimeMissingError(FgOnnxError):
 
 
 class EngineError(FgOnnxError):
-    """The engine that derives gradients elsewhere is not there, or fails, crashes or hangs."""
+    """An engine that derives gradients or audits elsewhere is missing, fails, crashes or hangs."""
 
 
 def printable(text: str) -> str:
