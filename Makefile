@@ -1,11 +1,11 @@
 # make demo   explain real photographs with the real SqueezeNet 1.1
 # make test   install what the tests need and run them all
-# make fast   the tests that need neither torch nor a download
+# make fast   the tests that need neither torch nor a download, nor start a cluster
 # make engine install onnxruntime-training, for the other engine of gradients
 # make browser install Chromium, for the tests that open reports (Debian, as root)
 # make lint   ruff and mypy
 # make corpus instrument and check 45 architectures, and write docs/corpus.md; hours
-# make bench  what a map costs in forward passes
+# make bench  what a map costs in forward passes, and what an audit takes
 # make fuzz   judge mutated models; SEED=1 COUNT=1000
 # make reproduce  the paper's experiments, docs/reproduction.md; an hour, or SIZE=--full
 # Everything is installed into $(VENV).
@@ -74,7 +74,8 @@ test: $(VENV)/.test engine browser
 	$(BIN)/python -m pytest $(WORKERS)
 
 fast: $(VENV)/.test
-	$(BIN)/python -m pytest $(WORKERS) -m 'not torch and not network and not engine and not browser'
+	$(BIN)/python -m pytest $(WORKERS) \
+		-m 'not torch and not network and not engine and not browser and not ray'
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -86,6 +87,7 @@ reproduce: $(VENV)/.test
 
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.cpu
+	$(BIN)/python -m benchmarks.audit
 
 fuzz: $(VENV)/.test
 	$(BIN)/python -m tests.fuzz --seed $(SEED) --count $(COUNT)
