@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import typer
 
 import fg_onnx
@@ -96,6 +96,8 @@ def _given(model: Path, wanted: Wanted) -> _Given:
     Raises:
         InputError: none can be read, or they are of several sizes.
     """
+    import numpy as np
+
     from fg_onnx.pictures.images import find_images
     from fg_onnx.samples import read_array
 
@@ -250,4 +252,4 @@ def _print_images(images: Sequence[ImageResult]) -> None:
 def _order(each: ImageResult) -> float:
     """Not a number is worst."""
     residual = each.residual or 0.0
-    return np.inf if np.isnan(residual) else residual
+    return math.inf if math.isnan(residual) else residual

@@ -29,10 +29,7 @@ def _total(op: Emitter, x: gs.Tensor, term: Term) -> gs.Tensor:
         rest = [axis for axis in range(1, term.rank) if axis != term.axis]
         sums = op.ReduceSum(term.values, axes=rest, keepdims=0) if rest else term.values
         return op.MatMul(sums, term.weight)
-    total = _per_image(op, x, term.product(op), term.shape)
-    for tensor, shape in term.minus:
-        total = op.Sub(total, _per_image(op, x, tensor, shape))
-    return total
+    return _per_image(op, x, term.product(op), term.shape)
 
 
 def _batch_first(x: gs.Tensor, shape: Sequence[Dim]) -> bool:

@@ -29,14 +29,12 @@ class Term:
         shape: of ``values``; unknown dimensions are str or None.
         weight: [C], or None.
         axis: of ``values``, along which the weight lies.
-        minus: tensors of other shapes, whose totals are to be subtracted, and those shapes.
     """
 
     values: gs.Tensor
     shape: tuple[Dim, ...]
     weight: gs.Tensor | None = None
     axis: int | None = None
-    minus: tuple[tuple[gs.Tensor, tuple[Dim, ...]], ...] = ()
 
     @property
     def rank(self) -> int:
@@ -98,13 +96,9 @@ def _implicit_term(op: Emitter, pullback: Pullback, shape: Sequence[Dim]) -> Ter
     if rule.term is not None:
         return Term(rule.term(op, p, ct, pullback.passed), tuple(shape))
     term = op.Mul(ct, p.y)
-    minus = []
     for operand, active, passed in zip(p.inputs, p.active, pullback.passed, strict=False):
-        if not active or operand is None or passed is None:
-            continue
-        part = op.Mul(passed, operand)
-        if p.shape(operand) == list(shape):
-            term = op.Sub(term, part)
-        else:
-            minus.append((part, tuple(p.shape(operand))))
-    return Term(term, tuple(shape), minus=tuple(minus))
+        if active and operand is not None and passed is not None:
+            # what has another shape has no position in y: its rule has a form of its own
+            assert p.shape(operand) == list(shape), p.op_type
+            term = op.Sub(term, op.Mul(passed, operand))
+    return Term(term, tuple(shape))

@@ -279,40 +279,7 @@ class Gradients:
 
     def _step(self, index: int, signs: Array) -> Array:
         """How the term's tensor moves."""
-        if index in self._mixed:
-            return self._mixed_step(index, signs)
         return self.explained[0].terms[index].offset * signs
-
-    def _mixed_step(self, index: int, signs: Array) -> Array:
-        site = self.found.sites[index - 1]
-        step = self.tangents.mixed_step(site.tensor, site.op, signs)
-        if step is None:
-            return self.explained[0].terms[index].offset * signs
-        if self._shares_tensor(site):
-            step = step - signs * self.tangents.share_of_operand(site.tensor, _BETA)
-        return step
-
-    @cached_property
-    def _mixed(self) -> frozenset[int]:
-        """The implicit terms that are ``ct_y y - ct_u u`` at every position, where nodes mix them.
-
-        That has the total of ``ct_y (y - J u)``, and another share for each position; which of the
-        two a node has is its rule's to choose, and seen here from its values.
-        """
-        found: set[int] = set()
-        scales = self._scales()
-        for i, site in enumerate(self.found.sites, start=1):
-            term = self.explained[0].terms[i]
-            if site.kind != "implicit" or term.values is None:
-                continue
-            signs = self._signs(i)
-            plain, mixed = term.offset * signs, self._mixed_step(i, signs)
-            if np.abs(plain - mixed).max() <= 1e-5 * np.abs(term.offset).max(initial=0.0):
-                continue
-            gaps = [self._gap([i], {i: signs}, scales, {i: step}) for step in (plain, mixed)]
-            if gaps[1] < gaps[0]:
-                found.add(i)
-        return frozenset(found)
 
     def _moves_score(self, tangent: Array, explained: Explained) -> float:
         if self.seed is not None:
@@ -388,16 +355,12 @@ class Gradients:
         tolerance = _NARROW_OUTPUT.get(self.found.precision, SUMS["float32"])
         gaps: dict[str, float] = {}
         for explained in self.explained:
-            for site, term in zip(self.found.sites, explained.terms[1:], strict=True):
+            for term in explained.terms[1:]:
                 assert term.values is not None
                 array = explained.outputs[manifest.BIAS_GRADIENT + term.name].astype(np.float64)
                 if array.shape != term.values.shape:
                     return Check("bias-gradients", "failed", f"`{term.name}` is {array.shape}")
                 gap = _relative(array, term.values)
-                if not site.spatial and gap > tolerance:
-                    # ct * y, the part of ct * y - sum ct_i * u_i that has the shape of y
-                    y = self.tangents.number(site.tensor)
-                    gap = _relative(array * term.offset, term.values * y)
                 gaps[term.name] = largest((gap, gaps.get(term.name, 0.0)))
         worst, where = worst_gap(gaps)
         detail = f"{len(self.found.sites)} sites" + (f", worst {where}" if worst else "")

@@ -175,23 +175,6 @@ class Tangents:
         place = list(node.output).index(tensor)
         return self._run(node, operands)[place] - self._run(node, without)[place]
 
-    def mixed_step(self, tensor: str, op: str, signs: Array) -> Array | None:
-        """``y d - J (u d)`` of a tensor's own node: ``(y - J u) d`` where it mixes no positions.
-
-        None where the node is the last of several that stand for one operator, or has operands of
-        other shapes.
-        """
-        node = self.graph.makers[tensor]
-        moved = {name for each in self.nodes for name in each.output} | {self.x}
-        operands = [name for name in node.input if name in moved]
-        if node.op_type != op or op == "QuantizeLinear":
-            return None
-        if any(self.values[name].shape != signs.shape for name in operands):
-            return None
-        steps = {name: _finite(self.number(name)) * signs for name in operands}
-        tangent = self._tangents(node, steps)[tensor]
-        return _finite(self.number(tensor)) * signs - tangent
-
     # --- one node -----------------------------------------------------------------------------
 
     def _moving(self, node: onnx.NodeProto, tangents: Mapping[str, Array]) -> list[int]:

@@ -19,6 +19,7 @@ from fg_onnx.vjps.interpolation import (
     coordinate_gradients,
     corners,
     linear,
+    moved,
     scatter,
     through,
 )
@@ -34,7 +35,47 @@ def _offset(p: Primal) -> Offset | None:
     return Offset("bias", operand=_BIAS, axis=1) if p.input(_BIAS) is not None else None
 
 
-@vjp("DeformConv", offset=_offset, axes="channels-first")
+def _term(op: Emitter, p: Primal, ct: gs.Tensor, _: Cotangents) -> gs.Tensor:
+    """``J x = J mask = y - b``; of the offsets the slopes of every tap times these, weighted."""
+    bias, mask = p.input(_BIAS), p.input(_MASK)
+    rest = bias_free = p.y
+    if bias is not None:
+        bias_free = op.Sub(p.y, op.Reshape(bias, [1, -1, 1, 1]))
+    for part in (0, _MASK):
+        if p.wants(part):
+            rest = op.Sub(rest, bias_free)
+    if p.wants(_OFFSET):
+        rest = op.Sub(rest, _moved(op, p, mask))
+    return op.Mul(ct, rest)
+
+
+def _moved(op: Emitter, p: Primal, mask: gs.Tensor | None) -> gs.Tensor:
+    sizes = p.sizes(p.x, [2, 3])
+    weight, group, shared = p.operand(_WEIGHT), p.attrs["group"], p.attrs["offset_group"]
+    m, c = p.sizes(weight, [0, 1])
+    (channels,) = p.sizes(p.x, [1])
+    many, places = math.prod(_kernel(p)), math.prod(p.sizes(p.y, [2, 3]))
+    pixels = op.Reshape(p.x, [-1, channels // shared, math.prod(sizes)])
+    # of the shape of all taps
+    like = op.Expand(
+        _taps_in_a_row(op, p, _offsets(op, p, 0)), op.constant([1, channels // shared, 1])
+    )
+    along = [_taps_in_a_row(op, p, _offsets(op, p, axis)) for axis in (0, 1)]
+    taps = moved(op, pixels, like, _corners(op, p, sizes), along)
+    if mask is not None:
+        taps = op.Mul(taps, _taps_in_a_row(op, p, mask))
+    columns = op.Reshape(taps, [-1, group, c * many, places])
+    sums = op.MatMul(op.Reshape(weight, [group, m // group, c * many]), columns)
+    return op.reshape_like(sums, p.y)
+
+
+def _offsets(op: Emitter, p: Primal, axis: int) -> gs.Tensor:
+    many, places = math.prod(_kernel(p)), math.prod(p.sizes(p.y, [2, 3]))
+    offsets = op.Reshape(p.operand(_OFFSET), [-1, many, 2, places])
+    return op.Slice(offsets, [axis], [axis + 1], [2])
+
+
+@vjp("DeformConv", offset=_offset, term=_term, axes="channels-first")
 def deform_conv(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     """W^T ct times mask, added at the pixels of each tap; to offsets and mask by the slopes."""
     if p.wants(_WEIGHT) or p.wants(_BIAS):
@@ -83,12 +124,11 @@ def _taps_in_a_row(op: Emitter, p: Primal, tensor: gs.Tensor) -> gs.Tensor:
 
 
 def _corners(op: Emitter, p: Primal, sizes: list[int]) -> list[Corner]:
-    many, places = math.prod(_kernel(p)), math.prod(p.sizes(p.y, [2, 3]))
-    offsets = op.Reshape(p.operand(_OFFSET), [-1, many, 2, places])
     taps = []
     for axis, (size, grid) in enumerate(zip(sizes, _places(p), strict=True)):
-        along = op.Slice(offsets, [axis], [axis + 1], [2])
-        position = op.Add(_taps_in_a_row(op, p, along), op.constant(grid, p.x.dtype))
+        position = op.Add(
+            _taps_in_a_row(op, p, _offsets(op, p, axis)), op.constant(grid, p.x.dtype)
+        )
         taps.append(linear(op, position, Edge(size, "zeros")))
     return corners(op, taps, sizes)
 

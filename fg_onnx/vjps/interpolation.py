@@ -194,6 +194,27 @@ def through(op: Emitter, x: gs.Tensor, ct: gs.Tensor, corner: Corner) -> gs.Tens
     return op.ReduceSum(op.Mul(ct, pixels), axes=[1], keepdims=1)
 
 
+def moved(
+    op: Emitter,
+    x: gs.Tensor,
+    like: gs.Tensor,
+    where: Sequence[Corner],
+    along: Sequence[gs.Tensor],
+) -> gs.Tensor:
+    """How the samples move with their places, [B, C, P]: slopes times ``along``, axis by axis.
+
+    ``x`` are the pixels [B, C, pixels], ``like`` has the shape of the samples, and ``along`` is how
+    the coordinates move: [B, 1, P] of every axis.
+    """
+    size = op.Shape(like)
+    steps = []
+    for corner in where:
+        pixels = op.GatherElements(x, op.Expand(corner.index, size), axis=2)
+        step = op.total([op.Mul(s, a) for s, a in zip(corner.slopes, along, strict=True)])
+        steps.append(op.Mul(pixels, step))
+    return op.total(steps)
+
+
 def coordinate_gradients(
     op: Emitter, x: gs.Tensor, ct: gs.Tensor, where: Sequence[Corner]
 ) -> list[gs.Tensor]:

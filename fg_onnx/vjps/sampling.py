@@ -16,6 +16,7 @@ from fg_onnx.vjps.interpolation import (
     corners,
     cubic,
     linear,
+    moved,
     nearest,
     scatter,
 )
@@ -35,7 +36,22 @@ def _grid_offset(p: Primal) -> Offset | None:
     return IMPLICIT if p.wants(1) else None
 
 
-@vjp("GridSample", offset=_grid_offset, axes="channels-first")
+def _grid_term(op: Emitter, p: Primal, ct: gs.Tensor, _: Cotangents) -> gs.Tensor:
+    """``J x = y``; of the grid the slopes of every sample times its coordinates."""
+    rank = len(p.shape(p.x)) - 2
+    sizes = p.sizes(p.x, range(2, 2 + rank))
+    grid = op.cast(op.Reshape(p.operand(1), [0, -1, rank]), p.x.dtype)
+    along = [
+        op.Mul(_coordinate(op, grid, axis, rank), _scale(p, size))
+        for axis, size in enumerate(sizes)
+    ]
+    like = op.Reshape(p.y, [0, 0, -1])
+    by_grid = moved(op, op.Reshape(p.x, [0, 0, -1]), like, _corners(op, p, sizes), along)
+    rest = op.reshape_like(by_grid, p.y)
+    return op.Mul(ct, op.Neg(rest) if p.wants(0) else op.Sub(p.y, rest))
+
+
+@vjp("GridSample", offset=_grid_offset, term=_grid_term, axes="channels-first")
 def grid_sample(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     """ct added at the pixels of each sample by their weights; to the grid, ct times the slopes."""
     rank = len(p.shape(p.x)) - 2
@@ -60,11 +76,16 @@ def _corners(op: Emitter, p: Primal, sizes: list[int]) -> list[Corner]:
     aligned = bool(p.attrs["align_corners"])
     taps = []
     for axis, size in enumerate(sizes):
-        last = rank - 1 - axis  # a grid names the columns first
-        along = op.Transpose(op.Slice(grid, [last], [last + 1], [2]), perm=[0, 2, 1])
+        along = _coordinate(op, grid, axis, rank)
         edge = Edge(size, p.attrs["padding_mode"], aligned)
         taps.append(_KERNELS[p.attrs["mode"]](op, _position(op, along, size, aligned), edge))
     return corners(op, taps, sizes)
+
+
+def _coordinate(op: Emitter, grid: gs.Tensor, axis: int, rank: int) -> gs.Tensor:
+    """[N, 1, P] of [N, P, rank]; a grid names the columns first."""
+    last = rank - 1 - axis
+    return op.Transpose(op.Slice(grid, [last], [last + 1], [2]), perm=[0, 2, 1])
 
 
 def _position(op: Emitter, along: gs.Tensor, size: int, aligned: bool) -> gs.Tensor:

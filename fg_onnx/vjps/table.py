@@ -70,9 +70,9 @@ class Rule:
         vjp: ``(op, primal, *cts) -> cotangents``.
         offset: the node's offset, None where it is zero; a bias and an implicit rest where part
             of it is a bias.
-        term: ``ct_y * r`` of an implicit site at the shape of ``y``, where there is a shorter
-            form than ``ct_y * y - sum_i ct_i * u_i``, or a bias beside it that does not belong to
-            it; takes the rule's own cotangents.
+        term: ``ct_y * r`` of an implicit site at the shape of ``y``; takes the rule's own
+            cotangents. None: ``ct_y * y - sum_i ct_i * u_i``, which is that where every position of
+            ``y`` depends on the same position of its operands alone.
         outputs: how many outputs carry cotangents; None: all.
         axes: what the operator does to the axes of an image: keeps them, demands [N, C, ...],
             permutes them by its ``perm``, writes the same entries in another shape, mixes one of

@@ -119,8 +119,6 @@ class Case:
         exact: of degree 2 or less in all active operands together.
         outputs: how many the node has.
         used: the outputs that lead to the explained output; None: all.
-        pointwise: the bias-gradient of an implicit site is held at every position; False where
-            an operand of another shape has a part in it that has none there, and the total is.
         runtime: whether ONNX Runtime has the operator, in float32.
     """
 
@@ -132,7 +130,6 @@ class Case:
     exact: bool = False
     outputs: int = 1
     used: tuple[int, ...] | None = None
-    pointwise: bool = True
     runtime: bool = True
 
     @property
@@ -167,7 +164,7 @@ class Case:
 
 @dataclass(frozen=True, eq=False)
 class Emitted:
-    """A model with its VJP: inputs ``ct<k>``; outputs ``pulled/u<i>``, ``term`` and ``minus/<j>``.
+    """A model with its VJP: inputs ``ct<k>``; outputs ``pulled/u<i>`` and ``term``.
 
     Attributes:
         proto: the model.
@@ -256,8 +253,6 @@ def _with_vjp(
     if sites:
         terms = [site_term(op, site, Pullback(p, cts, passed)) for site in sites]
         publish(graph, op.total([term.product(op) for term in terms]), "term")
-        for index, (minus, _) in enumerate(minus for term in terms for minus in term.minus):
-            publish(graph, minus, f"minus/{index}")
     promoted = {t.name: tuple(t.shape) for t in graph.inputs if t.name.startswith("fg_bias/")}
     return Emitted(working.to_proto(graph.cleanup(), proto, case.outputs), sites, promoted)
 
@@ -399,11 +394,9 @@ def offset_error(case: Case, *, freeze: bool) -> float:
     size = max(float(np.abs(cts[n] * ys[n]).sum() + np.abs(cts[n] * ju[n]).sum()) for n in ys)
     found = evaluate(emitted.proto, {**feeds, **_named(cts)})
     term = _wide(found.get("term", np.zeros(())))
-    minus = sum(float(found[name].sum()) for name in found if name.startswith("minus/"))
     total = sum(float(part.sum()) for part in wanted.values())
-    errors = [abs(float(term.sum()) - minus - total)]
-    if case.pointwise or all(site.offset.kind != "implicit" for site in emitted.sites):
-        errors.append(max(float(np.abs(term - part).max()) for part in wanted.values()))
+    errors = [abs(float(term.sum()) - total)]
+    errors += [float(np.abs(term - part).max()) for part in wanted.values()]
     assert np.isfinite(errors).all(), "not a number"
     return max(errors) / size
 

@@ -26,8 +26,7 @@ from .harness import Arrays, publish
 def plan_adjoint(proto: onnx.ModelProto, x: str, y: str) -> onnx.ModelProto:
     """The model with its adjoint from tensor ``y`` to input ``x``.
 
-    Its new input is ``ct``; its new outputs are ``pulled``, and ``term/<i>`` and ``minus/<i>`` for
-    every site.
+    Its new input is ``ct``; its new outputs are ``pulled``, and ``term/<i>`` for every site.
 
     Raises:
         UnsupportedModelError: a node stands in the way, or there is no way.
@@ -52,8 +51,6 @@ def plan_adjoint(proto: onnx.ModelProto, x: str, y: str) -> onnx.ModelProto:
             continue
         term = site_term(op, site, adjoint.pullbacks[site.site.tensor])
         publish(graph, term.product(op), f"term/{index}")
-        for part, (minus, _) in enumerate(term.minus):
-            publish(graph, minus, f"minus/{index}/{part}")
     working.drop_unused(graph)
     return working.to_proto(graph, proto, count)
 
@@ -61,5 +58,4 @@ def plan_adjoint(proto: onnx.ModelProto, x: str, y: str) -> onnx.ModelProto:
 def attributed(out: Arrays, x: np.ndarray) -> float:
     """The input term and the totals of all sites: what should be ``<ct, y>``."""
     total = float((out["pulled"] * x).sum())
-    total += sum(float(out[name].sum()) for name in out if name.startswith("term/"))
-    return total - sum(float(out[name].sum()) for name in out if name.startswith("minus/"))
+    return total + sum(float(out[name].sum()) for name in out if name.startswith("term/"))

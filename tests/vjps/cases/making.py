@@ -24,7 +24,7 @@ def curved(op_type: str, *operands: Operand, note: str = "", **settings: Any) ->
     return _case(op_type, operands, note, settings, exact=False)
 
 
-_SETTINGS = ("opset", "outputs", "used", "pointwise", "runtime")
+_SETTINGS = ("opset", "outputs", "used", "runtime")
 
 
 def _case(

@@ -19,10 +19,10 @@ def _grid(*shape: int) -> np.ndarray:
 
 def _sampled(note: str, x: Any, grid: Any, mode: str, border: str, align: int, **more: Any) -> Case:
     opset = more.pop("opset", 17)
-    active = isinstance(grid, Live)
-    return (curved if active else exact)(
+    make = curved if isinstance(grid, Live) else exact
+    return make(
         "GridSample", x, grid, note=f"{note}-{mode}-{border}-{align}", opset=opset,
-        pointwise=not active,
+
         mode=mode if opset < 20 else _LONG.get(mode, mode),
         padding_mode=border, align_corners=align, **more,
     )  # fmt: skip
@@ -92,7 +92,7 @@ def _deformed(note: str, x: tuple[int, ...], *w: int, **settings: Any) -> Case:
         *([Live(masks.shape, low=0.1) if active else Fed(masks)] if settings.get("mask") else []),
     ]
     return (curved if active else exact)(
-        "DeformConv", *operands, note=note, opset=settings.get("opset", 19), pointwise=not active,
+        "DeformConv", *operands, note=note, opset=settings.get("opset", 19),
         group=group, offset_group=shared, **attrs,
     )  # fmt: skip
 
