@@ -383,11 +383,15 @@ class Behaviour:
             found = slope(f, middle, scale, enough, UNITS[self.found.precision])
             told = found.doubt <= TELLING * size
             untold += int((~told).sum())
-            gap = np.where(told, np.abs(found.derivative - table[:, column]), 0.0)
-            room = DOUBTS * found.doubt + SLOPE * size
-            over = gap / np.where(room > 0, room, 1e-30)
-            if over.max() > worst:
-                worst, where = float(over.max()), promoted
+            if not told.any():
+                continue
+            gap = np.abs(found.derivative - table[:, column])[told]
+            room = (DOUBTS * found.doubt + SLOPE * size)[told]
+            # a wrong column is wrong in most images; kinks near 0, such as a constant background
+            # has at many positions at once, put single ones off
+            over = float(np.median(gap / np.where(room > 0, room, 1e-30)))
+            if over > worst or np.isnan(over):
+                worst, where = over, promoted
         count = len(named) * len(table)
         detail = f"{count - untold} of {count} slopes told"
         detail += f", worst at `{where}`" if where else ""

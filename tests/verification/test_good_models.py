@@ -6,9 +6,11 @@ That is as much asked of a gate as catching what was changed.
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
+from commands import FASHION, FASHION_VGG
 from conftest import SAMPLES, engine_is_ready
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 from onnxruntime.quantization import QuantType
 from precision import in_type
 from quantising import quantised
@@ -92,3 +94,20 @@ def test_images_of_one_value(value):
 def test_the_other_engine():
     engine_is_ready()
     passes(MODELS["bn_unfolded"], emit=EMITS, gradients="ort-training")
+
+
+def test_kinks_of_a_constant_background_are_no_fault(tmp_path):
+    """All positions of a black background meet a kink at once; a large bias hides small steps."""
+    model = onnx.load(FASHION_VGG)
+    (bias,) = (t for t in model.graph.initializer if t.name == "classifier.bias")
+    values = numpy_helper.to_array(bias) + 100 * np.eye(10, dtype=np.float32)[0]
+    bias.CopyFrom(numpy_helper.from_array(values, bias.name))
+    steps = fg_onnx.load_preprocessing(str(FASHION / "preprocess.yaml"))
+    images = np.concatenate(
+        [
+            fg_onnx.prepare(fg_onnx.read_image(path), steps, ("N", 1, 28, 28)).array
+            for path in sorted(FASHION.glob("*.png"))
+        ]
+    )
+    found = passes(model, images)
+    assert found.check("bias-slopes").outcome == "passed"
