@@ -25,6 +25,7 @@ from .inspect import inspect
 from .instrument import instrument
 from .ops import ops
 from .verify import verify
+from .view import view
 
 app = typer.Typer(
     name="fg-onnx",
@@ -35,7 +36,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for _command in (instrument, explain, inspect, check, verify, audit, compare, ops):
+for _command in (instrument, explain, view, inspect, check, verify, audit, compare, ops):
     app.command()(reported(_command))
 app.add_typer(engine)
 app.add_typer(evaluate)

@@ -16,7 +16,7 @@ from fg_onnx.errors import UnsupportedModelError
 from .describe import shape_text
 
 if TYPE_CHECKING:
-    from fg_onnx import Manifest, Session
+    from fg_onnx import Instrumented, Manifest, Session
     from fg_onnx.manifest import Emit
     from fg_onnx.methods import Method
 
@@ -67,27 +67,34 @@ def open_model(model: Path, wanted: Wanted, device: str, *, tf32: bool) -> Sessi
         RuntimeMissingError: the device is not there.
         UnsupportedModelError: it cannot be instrumented, or was so without what is needed here.
     """
-    from fg_onnx import manifest
     from fg_onnx.devices import parse_device
-    from fg_onnx.source.model import read
 
     parse_device(device)
+    return fg_onnx.Session(instrumented(model, wanted) or model, device=device, tf32=tf32)
+
+
+def instrumented(model: Path, wanted: Wanted) -> Instrumented | None:
+    """The model, instrumented in memory; None if it is so as a file, as it is wanted.
+
+    Raises:
+        ModelError: the model cannot be read.
+        UnsupportedModelError: it cannot be instrumented, or was so without what is needed here.
+    """
+    from fg_onnx import manifest
+    from fg_onnx.source.model import read
+
     held = manifest.find(read(model).proto)
     if held is not None:
         _require(model, held, wanted)
-        return fg_onnx.Session(model, device=device, tf32=tf32)
-    return fg_onnx.Session(
-        fg_onnx.instrument(
-            str(model),
-            input=wanted.input,
-            output=wanted.output,
-            emit=wanted.emit,
-            seed=wanted.seed,
-            labels=wanted.labels,
-            **wanted.in_graph,
-        ),
-        device=device,
-        tf32=tf32,
+        return None
+    return fg_onnx.instrument(
+        str(model),
+        input=wanted.input,
+        output=wanted.output,
+        emit=wanted.emit,
+        seed=wanted.seed,
+        labels=wanted.labels,
+        **wanted.in_graph,
     )
 
 

@@ -252,6 +252,16 @@ def _diverging_colours(strength: _Real) -> Picture:
     )
 
 
+def palette(signed: bool = False) -> Picture:
+    """The colours of `heat_map`, from the least value to the greatest, as uint8 [K, 3], RGB.
+
+    Signed ones are to be interpolated; of the others a strength s takes number ``round(255 s)``.
+    """
+    if signed:
+        return _DIVERGING.astype(np.uint8)
+    return _sequential_colours(np.linspace(0.0, 1.0, 256)[None])[0]
+
+
 def _to_picture(pixels: npt.NDArray[Any]) -> Picture:
     return np.ascontiguousarray(np.round(pixels).clip(0, 255), dtype=np.uint8)
 

@@ -1,0 +1,45 @@
+// Elements made of text: what a model or a file is called never becomes markup.
+
+export const at = (id) => document.getElementById(id);
+
+/**
+ * @param tag of the element.
+ * @param attributes by name; null and false leave one out, a function listens to that event.
+ * @param children elements and strings.
+ */
+export function element(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === "function") made.addEventListener(name, value);
+    else if (value !== null && value !== false) made.setAttribute(name, value === true ? "" : value);
+  }
+  made.append(...children);
+  return made;
+}
+
+/** The terms and values of a list. */
+export function facts(values) {
+  return Object.entries(values).map(([term, value]) =>
+    element("div", {}, element("dt", {}, term), element("dd", {}, value)),
+  );
+}
+
+/** Fill a canvas with a picture: an ImageData, or three bytes a pixel. */
+export function draw(canvas, picture) {
+  canvas.width = picture.width;
+  canvas.height = picture.height;
+  canvas.getContext("2d").putImageData(
+    picture instanceof ImageData ? picture : opaque(picture),
+    0,
+    0,
+  );
+}
+
+function opaque({ width, height, data }) {
+  const found = new ImageData(width, height);
+  for (let i = 0; i < width * height; i++) {
+    found.data.set(data.subarray(3 * i, 3 * i + 3), 4 * i);
+    found.data[4 * i + 3] = 255;
+  }
+  return found;
+}

@@ -1,0 +1,95 @@
+"""The page's folder: files of its own, the runtime's, the model, images, and view.json at last."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+from fg_onnx.errors import OutputError
+from fg_onnx.files import replacing
+from fg_onnx.pictures.images import read_image
+from fg_onnx.pictures.render import write_png
+from fg_onnx.view import runtime
+from fg_onnx.view.document import Viewed, describe
+
+DOCUMENT = "view.json"
+_IMAGES = "images"
+_SHOWN = (".avif", ".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".webp")  # by every browser
+
+
+def write(folder: Path, model: Viewed, images: Sequence[Path]) -> Path:
+    """Write the page.
+
+    Args:
+        folder: made if it is not there; a page that it holds is replaced.
+        model: that the page runs.
+        images: photographs that the page offers, as they are; a kind of file that browsers do not
+            show is written as PNG.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        InputError: an image cannot be read.
+        OutputError: the folder cannot be written, or holds something else.
+        RuntimeMissingError: the runtime cannot be fetched.
+    """
+    _require_own(folder)
+    runtime.fetch()  # before anything is written
+    for path in images:
+        read_image(path)
+    (folder / DOCUMENT).unlink(missing_ok=True)
+    shutil.rmtree(folder / _IMAGES, ignore_errors=True)
+    for name, data in runtime.members():
+        _write(folder / "ort" / name, data)
+    for name, data in _assets(resources.files("fg_onnx.view").joinpath("assets")):
+        _write(folder / name, data)
+    _write(folder / "model.onnx", model.data)
+    offered = [_offer(folder, number, path) for number, path in enumerate(images, 1)]
+    document = describe(model, offered)
+    _write(folder / DOCUMENT, _to_json(document))
+    return folder / "index.html"
+
+
+def _require_own(folder: Path) -> None:
+    """Fail where a folder holds files that are not a page's."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "ort").is_dir():
+        raise OutputError(
+            "not-empty",
+            f"`{folder}` holds other files",
+            "choose another place with -o: an empty folder, or one that is not there yet",
+        )
+
+
+def _assets(folder: Traversable, within: str = "") -> list[tuple[str, bytes]]:
+    found = []
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            found += _assets(entry, f"{within}{entry.name}/")
+        else:
+            found.append((within + entry.name, entry.read_bytes()))
+    return found
+
+
+def _offer(folder: Path, number: int, path: Path) -> tuple[str, Path]:
+    suffix = path.suffix.lower()
+    place = Path(_IMAGES) / f"{number}{suffix if suffix in _SHOWN else '.png'}"
+    if suffix in _SHOWN:
+        _write(folder / place, path.read_bytes())
+    else:
+        write_png(folder / place, read_image(path))
+    return path.name, place
+
+
+def _write(path: Path, data: bytes) -> None:
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def _to_json(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, allow_nan=False).encode()
