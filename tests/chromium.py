@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ NAMES = ("chromium", "google-chrome")
 FLAGS = (
     "--headless",
     "--no-sandbox",
-    "--disable-gpu",
     "--disable-quic",
     "--disable-dev-shm-usage",
     "--no-first-run",
@@ -33,6 +33,7 @@ FLAGS = (
     "--hide-scrollbars",
     "--remote-debugging-pipe",
 )
+_WORKERS = {"autoAttach": True, "waitForDebuggerOnStart": True, "flatten": True}
 TIMEOUT = 120  # seconds for one answer: a browser that hangs, and not a machine that is busy
 KEYS = {
     "Tab": ("Tab", 9),
@@ -73,7 +74,7 @@ class Chromium:
         requests: the addresses of all that was fetched but for the page and data URIs.
     """
 
-    def __init__(self, profile: Path) -> None:
+    def __init__(self, profile: Path, flags: Sequence[str] = ("--disable-gpu",)) -> None:
         to_read, write = os.pipe()
         read, to_write = os.pipe()
         self._reads, self._writes = read, write
@@ -85,7 +86,7 @@ class Chromium:
         self.requests: list[str] = []
         self._loaded = False
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _START, str(to_read), str(to_write), program(), *FLAGS,
+            [sys.executable, "-c", _START, str(to_read), str(to_write), program(), *FLAGS, *flags,
              f"--user-data-dir={profile}", "about:blank"],
             pass_fds=(to_read, to_write), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
@@ -96,6 +97,7 @@ class Chromium:
         self._session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
+        self.call("Target.setAutoAttach", **_WORKERS)
 
     def close(self) -> None:
         """Ends the browser."""
@@ -113,17 +115,21 @@ class Chromium:
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """One command, and its answer."""
-        self._last += 1
-        message = {"id": self._last, "method": method, "params": parameters}
-        if self._session:
-            message["sessionId"] = self._session
-        os.write(self._writes, json.dumps(message).encode() + b"\0")
-        wanted = self._last
+        wanted = self._send(method, parameters, self._session)
         while True:
             found = self._receive()
             if found.get("id") == wanted:
                 assert "error" not in found, (method, found["error"])
                 return found["result"]
+
+    def _send(self, method: str, parameters: dict[str, Any], session: str | None) -> int:
+        """A command whose answer is not waited for, for this may be on the way to another one."""
+        self._last += 1
+        message = {"id": self._last, "method": method, "params": parameters}
+        if session:
+            message["sessionId"] = session
+        os.write(self._writes, json.dumps(message).encode() + b"\0")
+        return self._last
 
     def _receive(self) -> dict[str, Any]:
         end = time.monotonic() + TIMEOUT
@@ -149,13 +155,13 @@ class Chromium:
             self.errors.append(said["entry"]["text"])
         elif event == "Page.javascriptDialogOpening":
             self.dialogs.append(said["message"])
-            # not waited for: this may be on the way to another answer
-            self._last += 1
-            message = {
-                "id": self._last, "method": "Page.handleJavaScriptDialog",
-                "params": {"accept": False}, "sessionId": self._session,
-            }  # fmt: skip
-            os.write(self._writes, json.dumps(message).encode() + b"\0")
+            self._send("Page.handleJavaScriptDialog", {"accept": False}, self._session)
+        elif event == "Target.attachedToTarget" and said["targetInfo"]["type"] == "worker":
+            # its requests and errors are of interest too, and those of its own workers
+            for method in ("Network.enable", "Runtime.enable", "Log.enable"):
+                self._send(method, {}, said["sessionId"])
+            self._send("Target.setAutoAttach", _WORKERS, said["sessionId"])
+            self._send("Runtime.runIfWaitingForDebugger", {}, said["sessionId"])
         elif event == "Network.requestWillBeSent":
             url = said["request"]["url"]
             if not url.startswith(("data:", "file:", "about:")):
@@ -164,9 +170,9 @@ class Chromium:
     # --- what a person does -----------------------------------------------------------------
 
     def open(
-        self, path: Path, *, width: int = 1200, dark: bool = False, scripts: bool = True
+        self, page: Path | str, *, width: int = 1200, dark: bool = False, scripts: bool = True
     ) -> None:
-        """Loads a file in a window of that width, and forgets what was noticed before."""
+        """Loads a file or address in a window of that width, and forgets what was noticed before."""
         self.call("Emulation.setScriptExecutionDisabled", value=not scripts)
         self.call(
             "Emulation.setDeviceMetricsOverride",
@@ -177,7 +183,7 @@ class Chromium:
         self.errors.clear()
         self.dialogs.clear()
         self.requests.clear()
-        self._go(path.as_uri())
+        self._go(page.as_uri() if isinstance(page, Path) else page)
 
     def _go(self, url: str) -> None:
         self._loaded = False
@@ -233,6 +239,12 @@ class Chromium:
                 "Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left",
                 clickCount=1,
             )  # fmt: skip
+
+    def choose_file(self, selector: str, path: Path) -> None:
+        """A file for an `input`, as by the system's own dialog."""
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
 
     def screenshot(self, path: Path, *, whole: bool = False) -> None:
         """A PNG of the window, or of the whole page."""

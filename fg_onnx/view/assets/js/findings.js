@@ -31,6 +31,8 @@ export function showCompleteness(found, tolerance) {
  */
 export function showClasses(ranked, chosen, labels, onChoose) {
   const most = Math.max(...ranked.map(({ value }) => Math.abs(value)));
+  // the list is made anew, and the keyboard is to stay where it is
+  const focused = document.activeElement.closest("#classes button")?.dataset.index;
   at("classes").replaceChildren(
     ...ranked.map(({ index, kind, value }) => {
       const bar = element("span", { class: value < 0 ? "level below" : "level" });
@@ -50,6 +52,7 @@ export function showClasses(ranked, chosen, labels, onChoose) {
       return element("li", {}, button);
     }),
   );
+  if (focused) at("classes").querySelector(`[data-index="${focused}"]`)?.focus();
 }
 
 export function showBars(terms) {

@@ -17,7 +17,7 @@ import { typed } from "./tensors.js";
 const LISTED = 5; // classes
 const PREDICTED = -1;
 
-/** What is shown: {name, prepared, found, raw}. The page's tests read it. */
+/** What is shown: the photo's name, what the model is fed of it, and its attribution. */
 export const shown = {};
 
 const described = await read();
@@ -30,7 +30,7 @@ introduce();
 takePhotos(described.images, explainPhoto, fail);
 await offerBackends();
 if (described.model.bytes > described.limits.large) askFirst();
-else load().catch(fail);
+else again();
 
 // --- the model ---------------------------------------------------------------------------------
 
@@ -96,60 +96,75 @@ function askFirst() {
       "which a browser gives at most 4 GB. On a phone it will likely fail.",
   );
   at("confirm").hidden = false;
-  at("load").addEventListener("click", () => load().catch(fail));
+  at("load").addEventListener("click", () => again());
 }
 
 async function load() {
   at("confirm").hidden = true;
-  const total = megabytes(described.model.bytes);
-  await onWhatRuns(() =>
-    runner.open((loaded) => say(`Loading the model: ${megabytes(loaded)} of ${total}`)),
-  );
-  if (!shown.found) say("The model is ready. Choose a photo.");
+  const { bytes } = described.model;
+  if (!runner.isOpen) work(`Loading the model, ${megabytes(bytes)}`);
+  at("loading").hidden = false;
+  try {
+    await onWhatRuns(() =>
+      runner.open((loaded) => {
+        at("loading").value = loaded / bytes;
+      }),
+    );
+  } finally {
+    at("loading").hidden = true;
+  }
 }
 
 /** Do it where it was chosen to run; where WebGPU fails, in WebAssembly. */
 async function onWhatRuns(action) {
+  const { backend } = runner;
   try {
     return await action();
   } catch (error) {
-    if (runner.backend !== "webgpu") throw error;
-    runner.choose("wasm");
-    at("runs").value = "wasm";
-    at("fallback").textContent = `WebGPU failed, so WebAssembly runs the model. ${error.message}`;
+    if (backend !== "webgpu") throw error;
+    if (runner.backend === backend) {
+      runner.choose("wasm");
+      at("runs").value = "wasm";
+      at("fallback").textContent = `WebGPU failed, and WebAssembly runs the model. ${error.message}`;
+    }
     return await action();
   }
 }
 
 // --- a photo -----------------------------------------------------------------------------------
 
-async function explainPhoto(file, name) {
+/** @param name of the photo; @param read gives its Blob. */
+function explainPhoto(name, read) {
+  return latestOnly(async (isLatest) => {
+    work(`Reading ${name}`);
+    const image = await decode(await read(), name, described.limits.decoded);
+    await explain({ name, prepared: prepare(image, described) }, PREDICTED, isLatest);
+  });
+}
+
+/** Load the model; and explain the same photo once more, another class of it or elsewhere. */
+function again(target = shown.found?.target) {
+  return latestOnly(async (isLatest) => {
+    if (shown.prepared) return explain(shown, target, isLatest);
+    await load();
+    if (isLatest()) say("The model is ready. Choose a photo.");
+  });
+}
+
+/** Do what was asked for; once something else is asked for, its end is of no interest. */
+async function latestOnly(action) {
   const own = ++latest;
   try {
-    say(`Reading ${name}`);
-    const image = await decode(file, name, described.limits.decoded);
-    const prepared = prepare(image, described);
-    if (own !== latest) return;
-    await explain({ name, prepared }, PREDICTED, own);
+    await action(() => own === latest);
   } catch (error) {
     if (own === latest) fail(error);
   }
 }
 
-/** The same photo once more: another class of it, or by another backend. */
-async function again(target = shown.found?.target) {
-  const own = ++latest;
-  try {
-    if (shown.prepared) await explain(shown, target, own);
-    else await load();
-  } catch (error) {
-    if (own === latest) fail(error);
-  }
-}
-
-async function explain({ name, prepared }, target, own) {
+async function explain({ name, prepared }, target, isLatest) {
   await load();
-  say(`Explaining ${name}`);
+  if (!isLatest()) return;
+  work(`Explaining ${name}`);
   const feeds = {
     [described.manifest.pixels ?? described.manifest.input]: {
       type: described.input.type,
@@ -159,7 +174,7 @@ async function explain({ name, prepared }, target, own) {
     fg_target: { type: "int64", data: BigInt64Array.of(BigInt(target)), dims: [1] },
   };
   const { took, outputs } = await onWhatRuns(() => runner.run(feeds, outputsToRead(described)));
-  if (own !== latest) return;
+  if (!isLatest()) return;
   const found = attribution(outputs, described.manifest);
   Object.assign(shown, { name, prepared, found });
   show(took);
@@ -172,12 +187,11 @@ function show(took) {
   const kind = classOf(found.target, manifest, ranking?.dims ?? []);
   const title = className(kind, labels);
   at("result").hidden = false;
-  at("failed").textContent = "";
   at("explained").textContent = title;
   picture.show(prepared.view, found, title);
   showCompleteness(found, tolerance);
   at("classes-note").textContent = ranking
-    ? `The best by \`${manifest.ranking}\`. Choose one to explain it.`
+    ? `The best by the model's output ${manifest.ranking}. Choose one to explain it.`
     : "No output of the model ranks its classes.";
   const ranked = ranking ? best(ranking, manifest, LISTED) : [];
   showClasses(ranked, kind, labels, (index) => again(index));
@@ -204,12 +218,19 @@ function explainNamed(text) {
 // --- what is said ------------------------------------------------------------------------------
 
 function say(text) {
+  at("main").ariaBusy = "false";
   at("said").textContent = text;
   at("failed").textContent = "";
 }
 
+/** Say what is being done, until `say` or `fail` ends it. */
+function work(text) {
+  say(text);
+  at("main").ariaBusy = "true";
+}
+
 function fail(error) {
-  at("said").textContent = "";
+  say("");
   at("failed").textContent =
     error instanceof Sentence ? error.message : `Something unforeseen happened: ${error.message}`;
   if (!(error instanceof Sentence)) console.error(error);

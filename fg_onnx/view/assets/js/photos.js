@@ -5,12 +5,12 @@ import { Sentence } from "./sentence.js";
 
 /**
  * @param offered the photos that lie beside the page.
- * @param onPhoto called with a Blob and its name.
+ * @param onPhoto called with a photo's name and a function that gives its Blob.
  * @param onFailure called with an error.
  */
 export function takePhotos(offered, onPhoto, onFailure) {
   const take = (files, missing) => {
-    if (files.length) onPhoto(files[0], files[0].name || "the pasted image");
+    if (files.length) onPhoto(files[0].name || "the pasted image", () => files[0]);
     else onFailure(new Sentence(missing));
   };
 
@@ -45,20 +45,16 @@ export function takePhotos(offered, onPhoto, onFailure) {
 
   at("offered").replaceChildren(
     ...offered.map(({ name, file }) => {
-      const open = async () => {
-        try {
-          const response = await fetch(new URL(`../${file}`, import.meta.url));
-          if (!response.ok) throw new Error(String(response.status));
-          onPhoto(await response.blob(), name);
-        } catch {
-          onFailure(new Sentence(`“${name}” cannot be read from where this page lies.`));
-        }
+      const read = async () => {
+        const response = await fetch(new URL(`../${file}`, import.meta.url)).catch(() => null);
+        if (response?.ok) return response.blob();
+        throw new Sentence(`“${name}” cannot be read from where this page lies.`);
       };
       const image = element("img", { src: file, alt: "", loading: "lazy" });
       return element(
         "li",
         {},
-        element("button", { type: "button", click: open, "aria-label": `Explain ${name}` }, image),
+        element("button", { type: "button", click: () => onPhoto(name, read), "aria-label": `Explain ${name}` }, image),
       );
     }),
   );

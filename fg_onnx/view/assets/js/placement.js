@@ -2,6 +2,7 @@
 
 import { roundHalfEven } from "./rounding.js";
 import { Sentence } from "./sentence.js";
+import { SMOOTHING } from "./smoothing.js";
 
 /**
  * What the model's input takes.
@@ -50,10 +51,11 @@ export function placement(image, preprocessing, model, mostFed) {
       ? (size ?? image)
       : sizeBeforeCrop(image, size, preprocessing.resize);
   const target = size ?? resized;
-  if (target[0] * target[1] > mostFed || resized[0] * resized[1] > 16 * mostFed) {
+  const whole = SMOOTHING.includes(preprocessing.interpolation) ? target : resized;
+  if (whole[0] * whole[1] > mostFed) {
     throw new Sentence(
-      `This photo of ${image[1]} × ${image[0]} pixels would be resized to ${resized[1]} × ` +
-        `${resized[0]}: more than can be fed. Crop it and try again.`,
+      `This photo of ${image[1]} × ${image[0]} pixels would be resized to ${whole[1]} × ` +
+        `${whole[0]}, which is too large. Crop it and try again.`,
     );
   }
   return {
