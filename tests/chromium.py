@@ -174,10 +174,7 @@ class Chromium:
     ) -> None:
         """Loads a file or address in a window of that width, and forgets what was noticed before."""
         self.call("Emulation.setScriptExecutionDisabled", value=not scripts)
-        self.call(
-            "Emulation.setDeviceMetricsOverride",
-            width=width, height=800, deviceScaleFactor=1, mobile=width < 600,
-        )  # fmt: skip
+        self.resize(width)
         self.look(dark=dark)
         self._go("about:blank")
         self.errors.clear()
@@ -190,6 +187,13 @@ class Chromium:
         self.call("Page.navigate", url=url)
         while not self._loaded:
             self._receive()
+
+    def resize(self, width: int) -> None:
+        """The window to that width; a narrow one is a phone's."""
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width, height=800, deviceScaleFactor=1, mobile=width < 600,
+        )  # fmt: skip
 
     def look(self, *, dark: bool = False, medium: str = "screen") -> None:
         """Light or dark, on a screen or in print."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -47,7 +47,7 @@ def write(folder: Path, model: Viewed, images: Sequence[Path]) -> Path:
     shutil.rmtree(folder / _IMAGES, ignore_errors=True)
     for name, data in runtime.members():
         _write(folder / "ort" / name, data)
-    for name, data in _assets(resources.files("fg_onnx.view").joinpath("assets")):
+    for name, data in assets():
         _write(folder / name, data)
     _write(folder / "model.onnx", model.data)
     offered = [_offer(folder, number, path) for number, path in enumerate(images, 1)]
@@ -66,14 +66,17 @@ def _require_own(folder: Path) -> None:
         )
 
 
-def _assets(folder: Traversable, within: str = "") -> list[tuple[str, bytes]]:
-    found = []
+def assets() -> Iterator[tuple[str, bytes]]:
+    """The page's own files: names in its folder, and contents."""
+    yield from _below(resources.files("fg_onnx.view").joinpath("assets"), "")
+
+
+def _below(folder: Traversable, within: str) -> Iterator[tuple[str, bytes]]:
     for entry in folder.iterdir():
         if entry.is_dir():
-            found += _assets(entry, f"{within}{entry.name}/")
+            yield from _below(entry, f"{within}{entry.name}/")
         else:
-            found.append((within + entry.name, entry.read_bytes()))
-    return found
+            yield within + entry.name, entry.read_bytes()
 
 
 def _offer(folder: Path, number: int, path: Path) -> tuple[str, Path]:

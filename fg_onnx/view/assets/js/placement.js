@@ -31,7 +31,8 @@ export function wantsGray(preprocessing, channels) {
   // without numbers that belong to red, green and blue, gray is what such a model can only mean
   if (channels === 1 && preprocessing.mean.length === 1 && preprocessing.std.length === 1) return true;
   throw new Sentence(
-    `The model wants ${channels} channels, and its preprocessing makes ${gray ? 1 : 3}.`,
+    `The model's input has ${channels} ${channels === 1 ? "channel" : "channels"}, and its ` +
+      `preprocessing makes ${gray ? 1 : 3}.`,
   );
 }
 
