@@ -69,6 +69,7 @@ def view(
 
     from fg_onnx.pictures.images import find_images
     from fg_onnx.view import folder
+    from fg_onnx.view.document import LARGE
 
     with contextlib.ExitStack() as stack:
         shown = _open(model, input_, output, psi, preprocess, labels)
@@ -79,6 +80,11 @@ def view(
         page = folder.write(place, shown, offered)
         if out is not None or not serve:
             _print(page, shown, len(offered))
+        if len(shown.data) > LARGE:
+            note(
+                f"`{model.name}` has {in_units(len(shown.data))}, and a browser gives it at most "
+                "4 GB: the page asks before it loads it"
+            )
         if serve:
             _serve(place, port)
 
@@ -123,9 +129,11 @@ def _print(page: Path, shown: Viewed, images: int) -> None:
 
 
 def _serve(place: Path, port: int) -> None:
+    import contextlib
+
     from fg_onnx.view.serving import HOST, server
 
-    with server(place, port) as running:
+    with server(place, port) as running, contextlib.suppress(KeyboardInterrupt):
         say(f"http://{HOST}:{running.server_port}/")
         note("press Ctrl+C to end")
         running.serve_forever()

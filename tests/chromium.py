@@ -172,7 +172,7 @@ class Chromium:
     def open(
         self, page: Path | str, *, width: int = 1200, dark: bool = False, scripts: bool = True
     ) -> None:
-        """Loads a file or address in a window of that width, and forgets what was noticed before."""
+        """Loads a page in a window of that width, and forgets what was noticed before."""
         self.call("Emulation.setScriptExecutionDisabled", value=not scripts)
         self.resize(width)
         self.look(dark=dark)

@@ -258,8 +258,8 @@ def palette(signed: bool = False) -> Picture:
     Signed ones are to be interpolated; of the others a strength s takes number ``round(255 s)``.
     """
     if signed:
-        return _DIVERGING.astype(np.uint8)
-    return _sequential_colours(np.linspace(0.0, 1.0, 256)[None])[0]
+        return _to_picture(_DIVERGING)
+    return _to_picture(_sequential_colours(np.linspace(0.0, 1.0, 256)[None])[0])
 
 
 def _to_picture(pixels: npt.NDArray[Any]) -> Picture:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ LARGE = 2**29
 """Bytes beyond which the page asks before it loads: the runtime keeps a copy of the weights beside
 the file, and has 4 GiB for them and all activations."""
 
-_TYPES = {
+_TYPES: Mapping[int, str] = {
     onnx.TensorProto.FLOAT: "float32",
     onnx.TensorProto.FLOAT16: "float16",
     onnx.TensorProto.DOUBLE: "float64",
@@ -109,8 +110,10 @@ def viewed(
 
 
 def _drop_defaults(graph: onnx.GraphProto) -> None:
-    """Leave no input that has a default, for onnxruntime-web feeds none: the target has to be fed,
-    the rest is constant."""
+    """Leave no input that has a default, for onnxruntime-web can feed none.
+
+    The target has to be fed then, and the rest is constant.
+    """
     held = {tensor.name: i for i, tensor in enumerate(graph.initializer)}
     own = [
         value for value in graph.input if value.name not in held or value.name == manifest.TARGET

@@ -16,9 +16,11 @@ from fg_onnx.pictures.images import read_image
 from fg_onnx.pictures.render import write_png
 from fg_onnx.view import runtime
 from fg_onnx.view.document import Viewed, describe
+from fg_onnx.view.policy import POLICY
 
 DOCUMENT = "view.json"
 _IMAGES = "images"
+_SLOT = b"{{policy}}"
 _SHOWN = (".avif", ".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".webp")  # by every browser
 
 
@@ -76,7 +78,7 @@ def _below(folder: Traversable, within: str) -> Iterator[tuple[str, bytes]]:
         if entry.is_dir():
             yield from _below(entry, f"{within}{entry.name}/")
         else:
-            yield within + entry.name, entry.read_bytes()
+            yield within + entry.name, entry.read_bytes().replace(_SLOT, POLICY.encode())
 
 
 def _offer(folder: Path, number: int, path: Path) -> tuple[str, Path]:

@@ -9,15 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from fg_onnx.errors import OutputError
+from fg_onnx.view.policy import POLICY
 
 HOST = "127.0.0.1"
-
-POLICY = (
-    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; "
-    "connect-src 'self'; style-src 'self'; img-src 'self' blob:; base-uri 'none'; "
-    "form-action 'none'"
-)
-"""What the page may load and run, which its HTML says too: nothing but its own files."""
 
 _HEADERS = {
     "Content-Security-Policy": POLICY + "; frame-ancestors 'none'",
@@ -77,7 +71,7 @@ class _Handler(SimpleHTTPRequestHandler):
         self.send_error(HTTPStatus.FORBIDDEN)
         return False
 
-    def list_directory(self, path: Any) -> None:  # type: ignore[override]
+    def list_directory(self, path: Any) -> None:  # noqa: ARG002 # there is no listing
         self.send_error(HTTPStatus.NOT_FOUND)
 
     def end_headers(self) -> None:

@@ -39,7 +39,15 @@ def explained(model, pictures, tmp_path_factory):
     """What the command line says of the three best classes, by photo and rank."""
     folder = tmp_path_factory.mktemp("explanations")
     outcome = fg(
-        "explain", *model, *pictures.values(), "-o", folder, "--target", "top3", "--layers", "--json"
+        "explain",
+        *model,
+        *pictures.values(),
+        "-o",
+        folder,
+        "--target",
+        "top3",
+        "--layers",
+        "--json",
     )
     assert outcome.code == 0, outcome.err
     found = {}
@@ -139,9 +147,13 @@ def test_the_overlay_is_drawn_as_the_command_line_draws_it(page, pictures):
 
 def canvas(page, selector):
     """The pixels of a canvas."""
+    # by a copy that is made to be read: of reading another one Chromium warns
     height, width, values = page.tell(
         f"(() => {{ const at = document.querySelector('{selector}');"
-        " const found = at.getContext('2d').getImageData(0, 0, at.width, at.height).data;"
+        " const copy = new OffscreenCanvas(at.width, at.height);"
+        " const context = copy.getContext('2d', {willReadFrequently: true});"
+        " context.drawImage(at, 0, 0);"
+        " const found = context.getImageData(0, 0, at.width, at.height).data;"
         " return [at.height, at.width, Array.from(found)]; })()"
     )
     return np.array(values).reshape(height, width, 4)[..., :3]
@@ -217,7 +229,11 @@ def test_everything_is_done_by_the_keyboard(page, pictures, explained):
 
 def test_another_class_is_explained_by_name_or_number(page, pictures):
     page.explain(pictures["chelsea.png"])
-    for typed, found in (("espresso maker", "espresso maker"), ("967", "espresso"), ("SIAMESE", "Siamese cat")):
+    for typed, found in (
+        ("espresso maker", "espresso maker"),
+        ("967", "espresso"),
+        ("SIAMESE", "Siamese cat"),
+    ):
         page.tell(
             f"document.getElementById('wanted').value = {json.dumps(typed)};"
             "document.getElementById('other').requestSubmit()"
@@ -268,7 +284,9 @@ def test_fits_the_window(page, pictures, width, dark):
 
 def test_reads_a_jpeg_as_the_command_line_does_but_for_the_decoder(page, pictures, tmp_path):
     photo = tmp_path / "cat.jpg"
-    cv2.imwrite(str(photo), cv2.imread(str(pictures["chelsea.png"])), [cv2.IMWRITE_JPEG_QUALITY, 95])
+    cv2.imwrite(
+        str(photo), cv2.imread(str(pictures["chelsea.png"])), [cv2.IMWRITE_JPEG_QUALITY, 95]
+    )
     page.explain(photo)
     wanted = fg_onnx.prepare(
         fg_onnx.read_image(photo), fg_onnx.load_preprocessing("caffe-bgr"), [None, 3, 227, 227]

@@ -10,7 +10,7 @@ export const NAMES = { wasm: "WebAssembly", webgpu: "WebGPU" };
 export async function findGpu() {
   const adapter = await navigator.gpu?.requestAdapter().catch(() => null);
   if (!adapter) return { usable: false, real: false };
-  return { usable: true, real: !adapter.info.isFallbackAdapter };
+  return { usable: true, real: !adapter.info?.isFallbackAdapter };
 }
 
 /** Threads that WebAssembly may have here: several only where the server isolates the page. */

@@ -72,7 +72,7 @@ function isOfMemory(error) {
   return (
     typeof error === "number" ||
     error instanceof RangeError ||
-    /bad_alloc|out of memory|memory access out of bounds|allocat|OOM/i.test(String(error?.message))
+    /bad_alloc|out of (memory|bounds)|allocat|OOM|integer overflow/i.test(String(error?.message))
   );
 }
 
