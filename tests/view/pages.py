@@ -53,7 +53,8 @@ class Page:
 
     def shown(self, expression: str):
         """Of what the page shows, in its own script's variables."""
-        return self.tell(f"import('/js/page.js').then(({{ shown }}) => {expression})")
+        script = "new URL('js/page.js', document.baseURI)"
+        return self.tell(f"import({script}).then(({{ shown }}) => {expression})")
 
     def numbers(self, expression: str) -> np.ndarray:
         return np.array(self.shown(f"Array.from({expression})"))
@@ -62,5 +63,6 @@ class Page:
         """Nothing was written to the console, and nothing fetched from elsewhere."""
         assert [line for line in self.browser.errors if line != NO_GPU] == []
         assert self.browser.dialogs == []
-        own = (self.address, f"blob:{self.address}")
+        origin = "/".join(self.address.split("/")[:3])
+        own = (self.address, f"blob:{origin}/")
         assert [url for url in self.browser.requests if not url.startswith(own)] == []

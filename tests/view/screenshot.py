@@ -18,7 +18,7 @@ from tests.view.conftest import serve
 from tests.view.pages import Page
 
 WIDTH, HEIGHT = 1160, 1130  # the photo, the numbers and the layers
-QUALITY = 84
+QUALITY = 82
 
 
 def main() -> None:

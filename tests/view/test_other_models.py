@@ -168,7 +168,7 @@ def explained_bag(page):
 
 
 def test_any_file_server_will_do(browser, fashion):
-    """Without the headers that isolate a page, it has one thread, and says so."""
+    """In a folder of it; and without the headers that isolate a page, with one thread."""
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         extensions_map = serving._Handler.extensions_map
@@ -176,10 +176,10 @@ def test_any_file_server_will_do(browser, fashion):
         def log_message(self, *_):
             pass
 
-    handler = functools.partial(Quiet, directory=str(fashion))
+    handler = functools.partial(Quiet, directory=str(fashion.parent))
     with http.server.ThreadingHTTPServer((serving.HOST, 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        page = Page(browser, f"http://{serving.HOST}:{server.server_port}/").ready()
+        page = Page(browser, f"http://{serving.HOST}:{server.server_port}/page/").ready()
         assert "1 thread" in page.text("runs")
         one = explained_bag(page)
         page.is_quiet()

@@ -102,7 +102,7 @@ def test_the_numbers_are_the_command_lines(page, pictures, explained, name):
         "Array.from(document.querySelectorAll('#classes button'), b => Number(b.dataset.index))"
     )
     assert ranked[:3] == [each["target"] for each in explained[name]]
-    assert "within 1.0e-4" in page.text("verdict")
+    assert "within 0.0001" in page.text("verdict")
     page.is_quiet()
 
 
@@ -181,14 +181,19 @@ def test_layers_are_laid_over_the_photo(page, pictures, explained):
     assert np.array_equal(canvas(page, "#overlay"), whole)
 
 
-def test_bars_have_the_length_and_side_of_the_contributions(page, pictures):
-    page.explain(pictures["astronaut.png"])
-    rows = page.tell(
+def bars(page):
+    """Name, value, width and left end of every bar."""
+    return page.tell(
         "Array.from(document.querySelectorAll('#bars tr'), row => ["
         " row.cells[0].innerText, Number(row.cells[2].dataset.value),"
         " parseFloat(row.querySelector('.bar').style.width),"
         " parseFloat(row.querySelector('.bar').style.left)])"
     )
+
+
+def test_bars_have_the_length_and_side_of_the_contributions(page, pictures):
+    page.explain(pictures["astronaut.png"])
+    rows = bars(page)
     terms = page.shown("shown.found.terms.map(({ name, value }) => [name, value])")
     assert [[name, value] for name, value, *_ in rows] == terms
     most = max(abs(value) for _, value in terms)
@@ -196,6 +201,23 @@ def test_bars_have_the_length_and_side_of_the_contributions(page, pictures):
     for _, value, width, left in rows:
         assert width == pytest.approx(50 * abs(value) / most, abs=1e-3)
         assert left == pytest.approx(50 - width if value < 0 else 50, abs=1e-3)
+    page.browser.click("#of-layers")
+    most = max(abs(value) for _, value in terms[1:])
+    for _, value, width, _ in bars(page):
+        assert width == pytest.approx(min(50, 50 * abs(value) / most), abs=1e-3)
+    page.browser.click("#of-layers")
+
+
+def test_what_is_asked_for_last_is_shown(page, pictures, explained):
+    page.explain(pictures["chelsea.png"])
+    for expected in explained["chelsea.png"]:
+        page.browser.click(f"#classes button[data-index='{expected['target']}']")
+    page.wait()
+    agrees(page, explained["chelsea.png"][-1])
+    page.browser.choose_file("#file", pictures["coffee.png"])
+    page.explain(pictures["astronaut.png"])
+    agrees(page, explained["astronaut.png"][0])
+    page.is_quiet()
 
 
 def test_everything_is_done_by_the_keyboard(page, pictures, explained):

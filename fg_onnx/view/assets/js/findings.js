@@ -15,8 +15,8 @@ export function showCompleteness(found, tolerance) {
   verdict.replaceChildren(
     element("strong", { id: "residual", "data-value": found.residual }, `Residual ${tiny(found.residual)}`),
     complete
-      ? ` The contributions add up to the score, within ${tiny(tolerance)}.`
-      : ` The contributions do not add up to the score: the residual is above ${tiny(tolerance)}. ` +
+      ? ` The contributions add up to the score, within ${figure(tolerance)}.`
+      : ` The contributions do not add up to the score: the residual is above ${figure(tolerance)}. ` +
           "Trust neither the map nor the bars.",
   );
   at("sum").replaceChildren(
@@ -55,12 +55,18 @@ export function showClasses(ranked, chosen, labels, onChoose) {
   if (focused) at("classes").querySelector(`[data-index="${focused}"]`)?.focus();
 }
 
-export function showBars(terms) {
-  const most = Math.max(...terms.map(({ value }) => Math.abs(value)));
+/**
+ * @param terms of the attribution, the input's first.
+ * @param ofLayers whether the largest layer has the longest bar, however long the input's would be.
+ */
+export function showBars(terms, ofLayers) {
+  const scaled = ofLayers && terms.length > 1 ? terms.slice(1) : terms;
+  const most = Math.max(...scaled.map(({ value }) => Math.abs(value)));
   at("bars").replaceChildren(
     ...terms.map(({ name, kind, op, value }) => {
-      const share = most > 0 ? (50 * Math.abs(value)) / most : 0;
-      const bar = element("span", { class: `bar of-${kind}` });
+      const wanted = most > 0 ? (50 * Math.abs(value)) / most : 0;
+      const share = Math.min(wanted, 50);
+      const bar = element("span", { class: `bar of-${kind}${wanted > share ? " cut" : ""}` });
       bar.style.width = `${share}%`;
       bar.style.left = value < 0 ? `${50 - share}%` : "50%";
       return element(

@@ -64,6 +64,9 @@ function introduce() {
     `Written by fg-onnx ${version}. ${runtime.name} ${runtime.version} runs the model; ` +
     "no photo leaves this browser, and the page fetches nothing but its own files.";
   at("choose").hidden = false;
+  at("of-layers").addEventListener("change", ({ target }) =>
+    showBars(shown.found.terms, target.checked),
+  );
   at("other").addEventListener("submit", (event) => {
     event.preventDefault();
     explainNamed(at("wanted").value);
@@ -195,7 +198,7 @@ function show(took) {
     : "No output of the model ranks its classes.";
   const ranked = ranking ? best(ranking, manifest, LISTED) : [];
   showClasses(ranked, kind, labels, (index) => again(index));
-  showBars(found.terms);
+  showBars(found.terms, at("of-layers").checked);
   say(
     `${name}: ${title}, score ${figure(found.score)}; explained in ${Math.round(took)} ms by ` +
       `${NAMES[runner.backend]}.`,

@@ -58,7 +58,13 @@ async function run({ feeds, outputs }) {
 
 const COMMANDS = { open, run };
 
-onmessage = async ({ data: { id, command, args } }) => {
+let last = Promise.resolve(); // a session runs one thing at a time
+
+onmessage = ({ data }) => {
+  last = last.then(() => answer(data));
+};
+
+async function answer({ id, command, args }) {
   try {
     postMessage({ id, found: await COMMANDS[command](args, id) });
   } catch (error) {
@@ -66,7 +72,7 @@ onmessage = async ({ data: { id, command, args } }) => {
     const thrown = typeof error === "number" ? "" : String(error?.message ?? error);
     postMessage({ id, error: thrown, memory: isOfMemory(error) });
   }
-};
+}
 
 function isOfMemory(error) {
   return (
