@@ -30,7 +30,7 @@ WITH_UINT8 = """g (uint8[N,8,8,3] x) => (float[N,4] logits) {
     p = GlobalAveragePool (r)
     logits = Flatten (p)
 }"""
-DENSE = """g (float[N,3,8,8] x) => (float[N,4,8,8] scores) {
+DENSE = """g (float[N,3,8,6] x) => (float[N,4,8,6] scores) {
     scores = Conv <pads = [1, 1, 1, 1]> (x, w, b)
 }"""
 GATED = """g (float[1,3,8,8] x) => (float[1,4] probabilities) {
@@ -106,7 +106,9 @@ def test_the_numbers_are_the_sessions(browser, write, photo, tmp_path, name):
             # what is added up is of order 1, though it may nearly cancel
             scale = max(1.0, np.abs(expected.contributions[0]).sum())
             assert np.abs(terms - expected.contributions[0]).max() <= near * scale
-            saliency = page.numbers("shown.found.saliency.data").reshape(expected.saliency[0].shape)
+            size = tuple(page.shown("[shown.found.saliency.height, shown.found.saliency.width]"))
+            assert size == expected.saliency[0].shape
+            saliency = page.numbers("shown.found.saliency.data").reshape(size)
             # of a saturated gate 1 - y has lost its digits: what is small is compared with 1
             scale = max(1.0, np.abs(expected.saliency).max())
             assert np.abs(saliency - expected.saliency[0]).max() <= near * scale
@@ -120,6 +122,23 @@ def test_pixels_that_the_model_cannot_be_fed_are_refused(browser, write, photo, 
     with serve(write(model, "--preprocess", "unit")) as address:
         said = Page(browser, address).ready().explain(photo)
     assert "takes pixels as uint8" in said
+
+
+def test_scores_that_no_output_ranks(browser, write, photo, tmp_path):
+    text = CLASSIFIER.replace("logits = Flatten (p)", "inner = Flatten (p)\n logits = Sin (inner)")
+    model = write_model(tmp_path / "net.onnx", text)
+    with serve(write(model, "--preprocess", "unit", "--output", "inner")) as address:
+        page = Page(browser, address).ready()
+        assert page.explain(photo).startswith("noise.png: class")
+        assert page.text("classes-note") == "No output of the model ranks its classes."
+        predicted = page.shown("shown.found.target")
+        other = (predicted + 1) % 4
+        page.tell(
+            f"document.getElementById('wanted').value = '{other}';"
+            "document.getElementById('other').requestSubmit()"
+        )
+        assert f"class {other}" in page.wait()
+        page.is_quiet()
 
 
 HOSTILE = "<img src=x onerror=alert(1)>"

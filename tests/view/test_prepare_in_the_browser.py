@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import zlib
 
 import cv2
 import numpy as np
@@ -24,7 +25,7 @@ SIZES = (
     {"size": (224, 224), "resize": 256},
     {"size": (227, 227)},
     {"size": (150, 150), "resize": 150},
-    {"size": (128, 128), "resize": 128},  # of 256: OpenCV's halves
+    {"size": (128, 128), "resize": 128},  # of 256: halves
     {"size": (64, 64), "resize": 64},  # whole blocks
     {"size": (331, 200), "fit": "stretch"},
     {"size": (600, 400), "fit": "stretch"},  # enlarged
@@ -189,6 +190,20 @@ def test_a_photo_is_turned_upright_and_its_colours_are_left_alone(opened, photos
     assert wanted.shape == (48, 32, 3)
     _, view = ask(opened, path, describe(Preprocessing(), [None] * 4, "nchw"))
     assert np.abs(view.reshape(wanted.shape).astype(int) - wanted).max() <= 3
+
+
+def test_a_colour_profile_is_left_aside(opened, photos):
+    place, found = photos
+    data = found[31, 40].read_bytes()
+    head = data.index(b"IDAT") - 4
+    # a gamma of 1, by which a browser would make the picture much brighter
+    kind = b"gAMA" + (100_000).to_bytes(4, "big")
+    chunk = (4).to_bytes(4, "big") + kind + zlib.crc32(kind).to_bytes(4, "big")
+    path = place / "linear.png"
+    path.write_bytes(data[:head] + chunk + data[head:])
+    wanted = fg_onnx.read_image(path)
+    _, view = ask(opened, path, describe(Preprocessing(), [None] * 4, "nchw"))
+    assert np.array_equal(view.reshape(wanted.shape), wanted)
 
 
 def test_float16_is_numpys(opened):

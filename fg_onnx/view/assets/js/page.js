@@ -187,7 +187,7 @@ function show(took) {
   const { name, prepared, found } = shown;
   const { manifest, labels, tolerance } = described;
   ranking = found.ranking;
-  const kind = classOf(found.target, manifest, ranking?.dims ?? []);
+  const kind = classOf(found.target, manifest, ranking?.dims);
   const title = className(kind, labels);
   at("result").hidden = false;
   at("explained").textContent = title;

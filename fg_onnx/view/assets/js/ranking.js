@@ -18,9 +18,10 @@ export function best(ranking, manifest, count) {
   return [...found.values()].sort((a, b) => b.value - a.value || a.index - b.index).slice(0, count);
 }
 
-/** The class of a flat index among an image's scores. */
-export function classOf(index, manifest, dims) {
-  if (dims.length < 2 || manifest.score_shape === null) return index;
+/** The class of a flat index among an image's scores, whose dimensions are given where known. */
+export function classOf(index, manifest, dims = manifest.score_shape) {
+  const known = manifest.score_shape !== null && dims.every(Number.isInteger);
+  if (!known || dims.length < 2) return index;
   const axis = manifest.class_axis ?? 0;
   const inner = dims.slice(axis + 1).reduce((product, dim) => product * dim, 1);
   return Math.floor(index / inner) % dims[axis];

@@ -16,10 +16,7 @@ export function resizeLikeOpenCV(image, placed, interpolation) {
   const [height, width] = placed.resized;
   if (height === image.height && width === image.width) return cut(image, placed);
   const shrinks = height <= image.height && width <= image.width;
-  // OpenCV takes INTER_LINEAR by exactly 2 for the average that it is
-  const halves = image.height === 2 * height && image.width === 2 * width;
-  const averages = (interpolation === "area" && shrinks) || halves;
-  return averages ? averaged(image, placed) : interpolated(image, placed);
+  return interpolation === "area" && shrinks ? averaged(image, placed) : interpolated(image, placed);
 }
 
 function cut(image, { top, left, target }) {

@@ -68,15 +68,12 @@ async function answer({ id, command, args }) {
   try {
     postMessage({ id, found: await COMMANDS[command](args, id) });
   } catch (error) {
-    // what C++ throws arrives as a number: the address of what was thrown
-    const thrown = typeof error === "number" ? "" : String(error?.message ?? error);
-    postMessage({ id, error: thrown, memory: isOfMemory(error) });
+    postMessage({ id, error: String(error?.message ?? error), memory: isOfMemory(error) });
   }
 }
 
 function isOfMemory(error) {
   return (
-    typeof error === "number" ||
     error instanceof RangeError ||
     /bad_alloc|out of (memory|bounds)|allocat|OOM|integer overflow/i.test(String(error?.message))
   );
