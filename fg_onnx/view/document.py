@@ -136,7 +136,15 @@ def _require_alone(name: str, others: set[str], fed: str) -> None:
 
 def _require_image(name: str, value: onnx.ValueInfoProto) -> None:
     shape = _shape(value)
-    if len(shape) != 4 or value.type.tensor_type.elem_type not in _TYPES:
+    kind = value.type.tensor_type.elem_type
+    if kind not in _TYPES:
+        raise InputError(
+            "not-an-image-input",
+            f"`{name}` takes `{value.name}` as {onnx.TensorProto.DataType.Name(kind)}, which a "
+            "browser has no numbers for",
+            "export it in float32 or float16",
+        )
+    if len(shape) != 4:
         raise InputError(
             "not-an-image-input",
             f"`{name}` takes `{value.name}` with {len(shape)} dimensions, and an image needs 4",

@@ -175,12 +175,23 @@ def of_eight(path):
     return write_model(path, text)
 
 
+def narrow(path):
+    text = """g (bfloat16[N,3,8,8] x) => (float[N,4] logits) {
+        f = Cast <to = 1> (x)
+        c = Conv (f, w, b)
+        p = GlobalAveragePool (c)
+        logits = Flatten (p)
+    }"""
+    return write_model(path, text)
+
+
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
         (two_inputs, "to be fed more than `x`: age"),
         (sound, "takes `x` with 3 dimensions"),
         (of_eight, "takes batches of 8"),
+        (narrow, "takes `x` as BFLOAT16"),
     ],
 )
 def test_a_model_that_takes_no_single_photo_is_refused(small_runtime, tmp_path, make, reason):
