@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from chromium import Chromium
 
 from fg_onnx import Attribution, Instrumented, Session, instrument
 from fg_onnx.ort_training import environment
@@ -88,6 +90,14 @@ def _samples() -> dict[str, Sample]:
 
 
 SAMPLES = _samples()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    """A headless Chromium, once for all tests of a file; skips where there is none."""
+    chromium = Chromium(tmp_path_factory.mktemp("profile"))
+    yield chromium
+    chromium.close()
 
 
 @pytest.fixture(params=SAMPLES)

@@ -9,16 +9,7 @@ import pytest
 
 from fg_onnx.errors import RuntimeMissingError
 from fg_onnx.view import runtime, serving
-from tests.chromium import Chromium
 from tests.commands import fg
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    """A headless Chromium; skips where there is none."""
-    chromium = Chromium(tmp_path_factory.mktemp("profile"))
-    yield chromium
-    chromium.close()
 
 
 @pytest.fixture(scope="session")
