@@ -16,7 +16,7 @@ import pytest
 from commands import FASHION, FASHION_VGG, fg, fg_process, write_image, write_model
 from graphs import build, draw, noise
 
-import fg_onnx
+from fg_onnx import samples
 from fg_onnx.cli.evaluate.written import write_results
 from fg_onnx.cli.options import MethodsOption
 from fg_onnx.evaluate.curves import Curve, Panel, Results
@@ -290,8 +290,8 @@ def test_images_are_read_once_where_no_bar_is_shown(tmp_path, monkeypatch):
     model = write_model(tmp_path / "net.onnx")
     write_image(tmp_path / "one.png", size=(8, 8))
     asked = []
-    read = fg_onnx.read_image
-    monkeypatch.setattr(fg_onnx, "read_image", lambda path: asked.append(path) or read(path))
+    read = samples.read_image
+    monkeypatch.setattr(samples, "read_image", lambda path: asked.append(path) or read(path))
     chosen = ["--preprocess", "none", "--methods", "random", "-o", tmp_path / "out"]
     found = fg("evaluate", "perturbation", model, tmp_path / "one.png", *chosen)
     assert found.code == 0, found.err
