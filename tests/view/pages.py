@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from chromium import Chromium
+from tests.chromium import Chromium
 
 LONGEST = 120  # seconds that a small model may load and run on a busy machine
 NO_GPU = "No available adapters."  # Chromium's own remark when a page asks whether there is one

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 import cv2
-from chromium import Chromium
+from tests.chromium import Chromium
 
 from sample_models import labels, photos, squeezenet
 from tests.commands import fg

@@ -10,7 +10,7 @@ import threading
 import numpy as np
 import onnx
 import pytest
-from chromium import Chromium
+from tests.chromium import Chromium
 from onnx import numpy_helper
 
 import fg_onnx
