@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+
 from tests.chromium import Chromium
 
 LONGEST = 120  # seconds that a small model may load and run on a busy machine

@@ -10,9 +10,9 @@ import tempfile
 from pathlib import Path
 
 import cv2
-from tests.chromium import Chromium
 
 from sample_models import labels, photos, squeezenet
+from tests.chromium import Chromium
 from tests.commands import fg
 from tests.view.conftest import serve
 from tests.view.pages import Page

@@ -10,11 +10,11 @@ import threading
 import numpy as np
 import onnx
 import pytest
-from tests.chromium import Chromium
 from onnx import numpy_helper
 
 import fg_onnx
 from fg_onnx.view import serving
+from tests.chromium import Chromium
 from tests.commands import CLASSIFIER, FASHION, FASHION_VGG, WEIGHTS, write_image, write_model
 from tests.view.conftest import serve
 from tests.view.pages import Page
