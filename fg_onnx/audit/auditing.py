@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from fg_onnx._version import __version__
 from fg_onnx.audit import pictures
-from fg_onnx.audit.document import ClassRow, Document, Finding, ImageRow, Settings
+from fg_onnx.audit.document import Check, ClassRow, Document, Finding, ImageRow, Settings
 from fg_onnx.audit.findings import Facts, find
 from fg_onnx.audit.inside import Inside, read_inside
 from fg_onnx.audit.items import list_items, require_fit
@@ -170,7 +170,7 @@ def audit(
             f"none of the images could be read or run; the first: {reasons[0]}",
             "check the images, --preprocess and the model with `fg-onnx explain`",
         )
-    checks = options.policy.checks
+    settings = options.policy.checks
     truths = prepared.truths
     summary = Summary(
         records,
@@ -178,7 +178,7 @@ def audit(
         opened.activations,
         None if truths is None else truths.classes,
     )
-    limits = checks.get("outliers", Policy().checks["outliers"])
+    limits = settings.get("outliers", Policy().checks["outliers"])
     outliers = summary.outliers(limits["distance"], limits["images"])
     scores = summary.column("score")
     chosen = choose(np.isfinite(scores) & (scores != 0), options.sample, options.seed)
@@ -192,21 +192,25 @@ def audit(
         tolerance=opened.session.tolerance,
         sampled=look(
             Sampling(opened, subject, chosen, options.seed),
-            checks.get("perturbation", {}).get("percent"),
-            randomised="randomization" in checks,
+            settings.get("perturbation", {}).get("percent"),
+            randomised="randomization" in settings,
         ),
         labels_unused=truths.unused if truths else (),
         boxes_unused=subject.inside.unused if subject.inside else (),
         listed=options.listed,
     )
-    findings = find(facts, options.policy)
-    document = _document(prepared, facts, findings, progress)
+    checks, findings = find(facts, options.policy)
+    document = _document(prepared, facts, checks, findings, progress)
     write_table(prepared.place, records, summary, outliers, prepared.names)
     return document, timing
 
 
 def _document(
-    prepared: Prepared, facts: Facts, findings: tuple[Finding, ...], progress: Progress
+    prepared: Prepared,
+    facts: Facts,
+    checks: tuple[Check, ...],
+    findings: tuple[Finding, ...],
+    progress: Progress,
 ) -> Document:
     options, summary = prepared.options, facts.summary
     residual = options.policy.checks.get("residual", {})
@@ -228,6 +232,7 @@ def _document(
         broken=len(facts.reasons),
         accuracy=summary.accuracy,
         findings=findings,
+        checks=checks,
         distributions=summary.distributions(facts.outliers),
         layers=summary.layers(),
         classes=_classes(facts, prepared.names),

@@ -1,60 +1,176 @@
-"""What the checks of a policy are made of: bounds, findings, and the images that these name."""
+"""What the checks of a policy are made of: rules, what became of them, and what they found."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fg_onnx.audit.document import Finding
+from fg_onnx.audit.document import Bound, Check, Finding, Outcome
+from fg_onnx.audit.settings import default_settings
 
 Array = npt.NDArray[Any]
 Settings = Mapping[str, Any]
+Limits = Mapping[Bound, Any]
 
 _SEVERITIES = ("fail", "warning", "note")
+_BOUNDS: Mapping[Bound, Any] = {"least": np.greater_equal, "most": np.less_equal}
 
 
-def by_severity(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Those that fail first, else in order."""
-    return tuple(sorted(findings, key=lambda each: _SEVERITIES.index(each.severity)))
+@dataclass(frozen=True)
+class Judged:
+    """What became of a check, and the finding if there is one."""
+
+    check: Check
+    finding: Finding | None = None
 
 
-def bounded(
-    check: str,
-    settings: Settings,
-    bounds: Mapping[str, Any],
-    measured: float,
-    title: str,
-    text: str,
-    images: tuple[str, ...] = (),
-) -> Iterator[Finding]:
-    """A finding where a number is beyond a bound; one that is not finite is."""
-    for key, holds in (("least", np.greater_equal), ("most", np.less_equal)):
-        limit = bounds.get(key)
-        if limit is not None and not holds(measured, limit):
-            words = f"{'at least' if key == 'least' else 'at most'} {limit:g} is wanted"
-            yield finding(check, settings, f"{title}; {words}", text, measured, limit, images)
+@dataclass(frozen=True)
+class Rule:
+    """A check as the policy has it.
+
+    Attributes:
+        name: of the check.
+        settings: that were given or have a default.
+        required: whether it is a finding that it could not be made.
+    """
+
+    name: str
+    settings: Settings
+    required: bool
+
+    def judged(
+        self,
+        what: str,
+        measured: float | None,
+        holds: bool,
+        title: str,
+        text: str,
+        images: tuple[str, ...] = (),
+        *,
+        bound: Bound | None = None,
+        limit: float | None = None,
+    ) -> Judged:
+        """A check that was made; the title, the text and the images are of its finding."""
+        check = self._check("passed" if holds else "failed", what, measured, bound, limit, None)
+        return Judged(check, None if holds else self._finding(check, title, text, images))
+
+    def bounded(
+        self,
+        what: str,
+        measured: float,
+        title: str,
+        text: str,
+        images: tuple[str, ...] = (),
+        bounds: Limits | None = None,
+    ) -> Iterator[Judged]:
+        """A number that is held to ``least`` and ``most``; one that is not finite holds to none.
+
+        Args:
+            what: the number is, in words.
+            measured: the number.
+            title: of a finding; what is wanted is added.
+            text: of a finding.
+            images: of a finding.
+            bounds: other ones than the settings.
+        """
+        limits = self._limits(bounds)
+        for bound, limit in limits.items():
+            holds = bool(_BOUNDS[bound](measured, limit))
+            words = f"{title}; at {bound} {limit:g} is wanted"
+            yield self.judged(what, measured, holds, words, text, images, bound=bound, limit=limit)
+        if not limits:
+            yield self.unbounded(what, measured)
+
+    def unmade(self, what: str, reason: str, hint: str, bounds: Limits | None = None) -> Judged:
+        """A check for which nothing could be measured, which does not pass if it is required.
+
+        Args:
+            what: was to be measured.
+            reason: why it could not be; the title of a finding.
+            hint: the text of a finding.
+            bounds: other ones than the settings.
+        """
+        limits = self._limits(bounds)
+        bound, limit = next(iter(limits.items()), (None, None))
+        check = self._check("not made", what, None, bound, limit, reason)
+        if limit is None or not self.required:
+            return Judged(check)
+        return Judged(check, self._finding(check, reason, hint, ()))
+
+    def unbounded(self, what: str, measured: float | None = None) -> Judged:
+        """A number that is told, and held to nothing."""
+        reason = "The policy sets no limit"
+        return Judged(self._check("not made", what, measured, None, None, reason))
+
+    def off(self) -> Judged:
+        """A check that the policy turns off."""
+        return Judged(self._check("not made", "", None, None, None, "The policy turns it off"))
+
+    def _limits(self, bounds: Limits | None) -> dict[Bound, float]:
+        """Those that are set."""
+        held = {each: self.settings.get(each) for each in _BOUNDS} if bounds is None else bounds
+        return {bound: limit for bound, limit in held.items() if limit is not None}
+
+    def _check(
+        self,
+        outcome: Outcome,
+        what: str,
+        measured: float | None,
+        bound: Bound | None,
+        limit: float | None,
+        reason: str | None,
+    ) -> Check:
+        return Check(
+            name=self.name,
+            what=what,
+            outcome=outcome,
+            severity=self.settings["severity"],
+            measured=measured,
+            bound=bound,
+            limit=None if limit is None else float(limit),
+            reason=reason,
+            finding=None,
+        )
+
+    def _finding(self, check: Check, title: str, text: str, images: tuple[str, ...]) -> Finding:
+        return Finding(self.name, check.severity, title, text, check.measured, check.limit, images)
 
 
-def finding(
-    check: str,
-    settings: Settings,
-    title: str,
-    text: str,
-    measured: float | None,
-    limit: float | None,
-    images: tuple[str, ...],
-) -> Finding:
-    """A finding of the severity that the policy gives the check."""
-    bound = None if limit is None else float(limit)
-    return Finding(check, settings["severity"], title, text, measured, bound, images)
+def rules(
+    schema: Mapping[str, Any], policy: Mapping[str, Any], checks: Mapping[str, Settings]
+) -> Iterator[tuple[Rule, bool]]:
+    """Every check that there is, and whether it is on.
+
+    What is off unless it is named is on here without limits, so that it tells its number.
+
+    Args:
+        schema: of the policy.
+        policy: as it was given.
+        checks: that are on, with their settings.
+    """
+    for name in schema["properties"]:
+        defaults = default_settings(schema, name)
+        unlimited = {key: value for key, value in defaults.items() if key not in _BOUNDS}
+        rule = Rule(name, checks.get(name, unlimited), name in policy)
+        yield rule, policy.get(name) is not False
 
 
-def unmeasured(check: str, settings: Settings, title: str, text: str, limit: float) -> Finding:
-    """A number that the policy wants could not be had, which does not pass."""
-    return finding(check, settings, title, text, None, limit, ())
+def settle(
+    notes: Iterable[Finding], judged: Sequence[Judged]
+) -> tuple[tuple[Check, ...], tuple[Finding, ...]]:
+    """The checks in order, each with the place of its finding, and the findings by severity."""
+    found = [*notes, *(each.finding for each in judged if each.finding is not None)]
+    found.sort(key=lambda each: _SEVERITIES.index(each.severity))
+    places = {id(finding): place for place, finding in enumerate(found)}
+    checks = [
+        dataclasses.replace(each.check, finding=places.get(id(each.finding))) for each in judged
+    ]
+    return tuple(checks), tuple(found)
 
 
 def worst_first(values: Array, chosen: Array) -> Array:

@@ -19,6 +19,8 @@ SCHEMA_VERSION = 1
 T = TypeVar("T")
 Severity = Literal["fail", "warning", "note"]
 Verdict = Literal["pass", "fail"]
+Outcome = Literal["passed", "failed", "not made"]
+Bound = Literal["least", "most"]
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,33 @@ class Finding:
     measured: float | None
     limit: float | None
     images: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Check:
+    """A number that the policy holds to a limit, or could.
+
+    Attributes:
+        name: of the check, such as ``residual``; one with several limits is there for each.
+        what: the number is, in words; ``""`` where the check was turned off.
+        outcome: ``passed``, ``failed`` or ``not made``.
+        severity: of a finding of it.
+        measured: the number, None if there is none.
+        bound: whether the limit is the ``least`` or the ``most`` that passes, None without one.
+        limit: of the number, None likewise.
+        reason: why it was not made, None if it was.
+        finding: the place of its finding among the findings, None without.
+    """
+
+    name: str
+    what: str
+    outcome: Outcome
+    severity: Severity
+    measured: float | None
+    bound: Bound | None
+    limit: float | None
+    reason: str | None
+    finding: int | None
 
 
 @dataclass(frozen=True)
@@ -240,6 +269,7 @@ class Document:
         broken: how many could not be read.
         accuracy: the share of labelled images that were predicted right, None without labels.
         findings: those that fail first.
+        checks: all of them, in the order of the policy's schema.
         distributions: by the measure's name: ``residual``, ``concentration``, ``border``, ...
         layers: the input, then the sites in topological order.
         classes: those that were predicted, most images first.
@@ -254,6 +284,7 @@ class Document:
     broken: int
     accuracy: float | None
     findings: tuple[Finding, ...]
+    checks: tuple[Check, ...]
     distributions: Mapping[str, Distribution]
     layers: tuple[Layer, ...]
     classes: tuple[ClassRow, ...]

@@ -9,19 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fg_onnx.audit.bounds import (
-    Settings,
-    bounded,
-    by_severity,
-    counted,
-    finding,
-    listed,
-    unmeasured,
-    worst_first,
-)
-from fg_onnx.audit.document import Finding, ModelCard
+from fg_onnx.audit.bounds import Judged, Rule, counted, listed, rules, settle, worst_first
+from fg_onnx.audit.document import Check, Finding, ModelCard
 from fg_onnx.audit.items import Item
-from fg_onnx.audit.policy import Policy
+from fg_onnx.audit.policy import Policy, schema
 from fg_onnx.audit.sampled import Sampled
 from fg_onnx.audit.summary import Summary
 
@@ -63,34 +54,12 @@ class Facts:
         return tuple(self.items[int(number)].name for number in worst[: self.listed])
 
 
-def find(facts: Facts, policy: Policy) -> tuple[Finding, ...]:
-    """What does not hold, those that fail first."""
-    found = [*_notes(facts)]
-    for name, settings in policy.checks.items():
-        found += CHECKS[name](facts, settings)
-        if name in policy.given and name in _MEASURED:
-            found += _missing(name, facts, settings)
-    return by_severity(found)
-
-
-def _missing(name: str, facts: Facts, settings: Settings) -> Iterator[Finding]:
-    """A finding where the policy names a check, and there is nothing that it could be held to."""
-    limit = settings.get("least", settings.get("most"))
-    if limit is not None and not np.isfinite(_MEASURED[name](facts)).any():
-        title = f"The {name} could not be measured"
-        text = "The policy names it. Leave it out, or see docs/audit.md for what it needs."
-        yield unmeasured(name, settings, title, text, limit)
-
-
-# the numbers without which a check finds nothing, whatever the limits
-_MEASURED: Mapping[str, Callable[[Facts], Any]] = {
-    "bias_driven": lambda facts: facts.summary.column("input"),
-    "concentration": lambda facts: facts.summary.column("concentration"),
-    "border": lambda facts: facts.summary.column("border"),
-    "outliers": lambda facts: facts.outliers,
-    "perturbation": lambda facts: np.array(facts.sampled.perturbation, np.float64),
-    "randomization": lambda facts: np.array(facts.sampled.randomization, np.float64),
-}
+def find(facts: Facts, policy: Policy) -> tuple[tuple[Check, ...], tuple[Finding, ...]]:
+    """Every check in the order of the schema, and what does not hold, what fails first."""
+    judged: list[Judged] = []
+    for rule, on in rules(schema(), policy.given, policy.checks):
+        judged += CHECKS[rule.name](facts, rule) if on else [rule.off()]
+    return settle(_notes(facts), judged)
 
 
 def _notes(facts: Facts) -> Iterator[Finding]:
@@ -105,132 +74,147 @@ def _notes(facts: Facts) -> Iterator[Finding]:
                 None,
                 (),
             )
-    for text in facts.sampled.notes:
+    for name, reason in facts.sampled.reasons.items():
         title = "A check on a sample could not be made"
-        yield Finding("sample", "note", title, text, None, None, ())
+        yield Finding("sample", "note", title, f"{name}: {reason}.", None, None, ())
 
 
-def _residual(facts: Facts, settings: Settings) -> Iterator[Finding]:
-    limit = settings.get("most", facts.tolerance)
-    values = facts.summary.column("residual")
-    bad = facts.summary.sound & ~(values <= limit)
-    worst = worst_first(np.where(np.isnan(values), np.inf, values), bad)
-    if len(worst):
-        yield finding(
-            "residual",
-            settings,
-            f"{counted(len(worst), 'explanation')} not complete",
-            "The contributions do not add up to the score, or are not finite: the numbers and maps "
-            "of these images explain nothing. See `fg-onnx verify`.",
-            float(values[worst[0]]),
-            limit,
-            facts.names(worst),
-        )
+_NEEDS = "The policy names it. Leave it out, or see docs/audit.md for what it needs."
 
 
-def _broken(facts: Facts, settings: Settings) -> Iterator[Finding]:
-    share = len(facts.reasons) / len(facts.items)
-    if share > settings["most"]:
-        first = next(iter(facts.reasons.values()))
-        yield finding(
-            "broken",
-            settings,
-            f"{counted(len(facts.reasons), 'image')} could not be read or run",
-            f"The first: {first}. Mend or remove them; they are in no other number.",
-            share,
-            settings["most"],
-            facts.names(list(facts.reasons)),
-        )
+def _residual(facts: Facts, rule: Rule) -> Iterator[Judged]:
+    limit = rule.settings.get("most", facts.tolerance)
+    values, sound = facts.summary.column("residual"), facts.summary.sound
+    bad = sound & ~(values <= limit)
+    worst = worst_first(np.where(np.isnan(values), np.inf, values), sound)
+    yield rule.judged(
+        "largest residual",
+        float(values[worst[0]]),
+        not bad.any(),
+        f"{counted(int(bad.sum()), 'explanation')} not complete",
+        "The contributions do not add up to the score, or are not finite: the numbers and maps "
+        "of these images explain nothing. See `fg-onnx verify`.",
+        facts.names(worst[: int(bad.sum())]),
+        bound="most",
+        limit=limit,
+    )
 
 
-def _accuracy(facts: Facts, settings: Settings) -> Iterator[Finding]:
-    least = settings.get("least")
-    if least is None:
-        return
-    accuracy = facts.summary.accuracy
-    wrong = facts.summary.labelled & ~facts.summary.right
+def _broken(facts: Facts, rule: Rule) -> Iterator[Judged]:
+    share, most = len(facts.reasons) / len(facts.items), rule.settings["most"]
+    first = next(iter(facts.reasons.values()), "")
+    yield rule.judged(
+        "share of images that cannot be read or run",
+        share,
+        share <= most,
+        f"{counted(len(facts.reasons), 'image')} could not be read or run",
+        f"The first: {first}. Mend or remove them; they are in no other number.",
+        facts.names(list(facts.reasons)),
+        bound="most",
+        limit=most,
+    )
+
+
+def _accuracy(facts: Facts, rule: Rule) -> Iterator[Judged]:
+    what, summary = "share of labelled images predicted right", facts.summary
+    accuracy, least = summary.accuracy, rule.settings.get("least")
     if accuracy is None:
-        yield unmeasured("accuracy", settings, "No image has a label", "Give --labels.", least)
-    elif accuracy < least:
-        yield finding(
-            "accuracy",
-            settings,
+        yield rule.unmade(what, "No image has a label", "Give --labels.")
+    elif least is None:
+        yield rule.unbounded(what, accuracy)
+    else:
+        yield rule.judged(
+            what,
+            accuracy,
+            accuracy >= least,
             f"Accuracy is {accuracy:.1%}",
             "Fewer predictions agree with the labels than the policy wants; those with the highest "
             "scores are listed.",
-            accuracy,
-            least,
-            facts.names(worst_first(facts.summary.column("score"), wrong)),
+            facts.names(worst_first(summary.column("score"), summary.labelled & ~summary.right)),
+            bound="least",
+            limit=least,
         )
 
 
-def _shares(facts: Facts, settings: Settings) -> Iterator[Finding]:
+def _shares(facts: Facts, rule: Rule) -> Iterator[Judged]:
     for kind, share in facts.summary.kind_shares().items():
-        yield from bounded(
-            "shares",
-            settings,
-            settings.get(kind, {}),
+        yield from rule.bounded(
+            f"mean share of the {kind} terms",
             share,
             f"The mean share of the {kind} terms is {share:.1%}",
             "What drives the scores is spread over the terms otherwise than the policy wants.",
+            bounds=rule.settings.get(kind, {}),
         )
 
 
-def _bias_driven(facts: Facts, settings: Settings) -> Iterator[Finding]:
-    values = facts.summary.column("input")
-    driven = worst_first(-values, values < settings["below"])
+def _bias_driven(facts: Facts, rule: Rule) -> Iterator[Judged]:
+    values, below = facts.summary.column("input"), rule.settings["below"]
+    what = f"share of images whose input term has less than {below:.1%}"
     known = int(np.isfinite(values).sum())
-    if known and len(driven) / known > settings["most"]:
-        yield finding(
-            "bias_driven",
-            settings,
-            f"{counted(len(driven), 'prediction')} driven by biases",
-            f"The input term has less than {settings['below']:.1%} of the sum of magnitudes: these "
-            "scores come from what the layers add, within the region that the input selects.",
-            len(driven) / known,
-            settings["most"],
-            facts.names(driven),
-        )
+    if not known:
+        yield rule.unmade(what, "No image has a share of its input term", _NEEDS)
+        return
+    driven, most = worst_first(-values, values < below), rule.settings["most"]
+    share = len(driven) / known
+    yield rule.judged(
+        what,
+        share,
+        share <= most,
+        f"{counted(len(driven), 'prediction')} driven by biases",
+        f"The input term has less than {below:.1%} of the sum of magnitudes: these "
+        "scores come from what the layers add, within the region that the input selects.",
+        facts.names(driven),
+        bound="most",
+        limit=most,
+    )
 
 
 def _mean_of(
-    name: str, title: str, text: str, sign: int
-) -> Callable[[Facts, Settings], Iterator[Finding]]:
+    name: str, what: str, title: str, text: str, sign: int
+) -> Callable[[Facts, Rule], Iterator[Judged]]:
     """A check of a measure's mean; those listed have the largest, or with -1 the least."""
 
-    def check(facts: Facts, settings: Settings) -> Iterator[Finding]:
+    def check(facts: Facts, rule: Rule) -> Iterator[Judged]:
         values = facts.summary.column(name)
         known = np.isfinite(values)
         if not known.any():
-            if "least" in settings and name in ("inside", "pointing"):
-                none = "No image has boxes that the model sees"
-                yield unmeasured(name, settings, none, "Give --boxes.", settings["least"])
+            if name in ("inside", "pointing"):
+                none, hint = "No image has boxes that the model sees", "Give --boxes."
+            else:
+                none, hint = "No image has a flat map", _NEEDS
+            yield rule.unmade(what, none, hint)
             return
         mean = float(values[known].mean())
         worst = facts.names(worst_first(sign * values, known))
-        yield from bounded(name, settings, settings, mean, f"{title} {mean:.3f}", text, worst)
+        yield from rule.bounded(what, mean, f"{title} {mean:.3f}", text, worst)
 
     return check
 
 
-def _outliers(facts: Facts, settings: Settings) -> Iterator[Finding]:
+def _outliers(facts: Facts, rule: Rule) -> Iterator[Judged]:
+    what = f"share of images beyond {rule.settings['distance']:g} deviations of their class"
     known = int(np.isfinite(facts.outliers).sum())
-    beyond = worst_first(facts.outliers, facts.outliers > 1)
-    if known and len(beyond) / known > settings["most"]:
-        yield finding(
-            "outliers",
-            settings,
-            f"{counted(len(beyond), 'image')} explained unlike their class",
-            "Their maps lie far from the mean map of what they are predicted to be. Look for "
-            "shortcuts, wrong crops and wrong predictions.",
-            len(beyond) / known,
-            settings["most"],
-            facts.names(beyond),
-        )
+    if not known:
+        few = f"No class has maps of {rule.settings['images']} images"
+        yield rule.unmade(what, few, _NEEDS)
+        return
+    beyond, most = worst_first(facts.outliers, facts.outliers > 1), rule.settings["most"]
+    share = len(beyond) / known
+    yield rule.judged(
+        what,
+        share,
+        share <= most,
+        f"{counted(len(beyond), 'image')} explained unlike their class",
+        "Their maps lie far from the mean map of what they are predicted to be. Look for "
+        "shortcuts, wrong crops and wrong predictions.",
+        facts.names(beyond),
+        bound="most",
+        limit=most,
+    )
 
 
-def _dead(facts: Facts, settings: Settings) -> Iterator[Finding]:
-    share = settings["images"]
+def _dead(facts: Facts, rule: Rule) -> Iterator[Judged]:
+    share, most = rule.settings["images"], rule.settings["most"]
     dead = [
         f"{quiet.activation.op} {quiet.activation.name}"
         for quiet in facts.summary.quiet(1.0)
@@ -243,94 +227,110 @@ def _dead(facts: Facts, settings: Settings) -> Iterator[Finding]:
         and layer.kind in ("bias", "batchnorm")
         and layer.name not in facts.without_bias
     ]
-    if facts.summary.sound.any() and len(dead) + len(silent) > settings["most"]:
-        what = [
-            f"activations whose every value is at the low end: {listed(dead)}" if dead else "",
-            f"biases whose contribution is exactly 0: {listed(silent)}" if silent else "",
-        ]
-        yield finding(
-            "dead",
-            settings,
-            f"{counted(len(dead) + len(silent), 'layer')} dead",
-            f"In at least {share:.0%} of the images no gradient passes: "
-            f"{'; '.join(filter(None, what))}. They can be removed, or training failed there.",
-            float(len(dead) + len(silent)),
-            settings["most"],
-            (),
-        )
+    told = [
+        f"activations whose every value is at the low end: {listed(dead)}" if dead else "",
+        f"biases whose contribution is exactly 0: {listed(silent)}" if silent else "",
+    ]
+    count = len(dead) + len(silent)
+    yield rule.judged(
+        f"layers that are dead in {share:.0%} of the images",
+        float(count),
+        count <= most,
+        f"{counted(count, 'layer')} dead",
+        f"In at least {share:.0%} of the images no gradient passes: "
+        f"{'; '.join(filter(None, told))}. They can be removed, or training failed there.",
+        bound="most",
+        limit=most,
+    )
 
 
-def _saturated(facts: Facts, settings: Settings) -> Iterator[Finding]:
-    quiets = facts.summary.quiet(settings["values"])
+def _saturated(facts: Facts, rule: Rule) -> Iterator[Judged]:
+    values, images, most = (rule.settings[key] for key in ("values", "images", "most"))
     found = [
         f"{quiet.activation.op} {quiet.activation.name}"
-        for quiet in quiets
-        if quiet.saturated >= settings["images"]
-        and quiet.dead < settings["images"]
-        and quiet.activation.op != "Relu"
+        for quiet in facts.summary.quiet(values)
+        if quiet.saturated >= images and quiet.dead < images and quiet.activation.op != "Relu"
     ]
-    if len(found) > settings["most"]:
-        yield finding(
-            "saturated",
-            settings,
-            f"{counted(len(found), 'activation')} saturated",
-            f"At least {settings['values']:.0%} of their values lie at a flat end in at least "
-            f"{settings['images']:.0%} of the images: {listed(found)}. What comes before them "
-            "hardly counts.",
-            float(len(found)),
-            settings["most"],
-            (),
-        )
+    yield rule.judged(
+        f"activations with {values:.0%} of their values at an end in {images:.0%} of the images",
+        float(len(found)),
+        len(found) <= most,
+        f"{counted(len(found), 'activation')} saturated",
+        f"At least {values:.0%} of their values lie at a flat end in at least {images:.0%} of the "
+        f"images: {listed(found)}. What comes before them hardly counts.",
+        bound="most",
+        limit=most,
+    )
 
 
-def _perturbation(facts: Facts, settings: Settings) -> Iterator[Finding]:
-    quotient = facts.sampled.perturbation
-    if quotient is not None:
-        yield from bounded(
-            "perturbation",
-            settings,
-            settings,
-            quotient,
-            f"Removing what is least salient moves the score by {quotient:.2f} of chance",
-            f"{settings['percent']:g} % of the pixels are removed, by salience and at random. Near "
-            "or above 1 the maps do not tell which pixels do not count.",
-        )
+def _perturbation(facts: Facts, rule: Rule) -> Iterator[Judged]:
+    quotient, percent = facts.sampled.perturbation, rule.settings["percent"]
+    what = f"change by the {percent:g} % least salient pixels over that by chance"
+    if quotient is None:
+        yield rule.unmade(what, _why(facts, rule.name), _NEEDS)
+        return
+    yield from rule.bounded(
+        what,
+        quotient,
+        f"Removing what is least salient moves the score by {quotient:.2f} of chance",
+        f"{percent:g} % of the pixels are removed, by salience and at random. Near or above 1 the "
+        "maps do not tell which pixels do not count.",
+    )
 
 
-def _randomization(facts: Facts, settings: Settings) -> Iterator[Finding]:
+def _randomization(facts: Facts, rule: Rule) -> Iterator[Judged]:
     alike = facts.sampled.randomization
-    if alike is not None:
-        yield from bounded(
-            "randomization",
-            settings,
-            settings,
-            alike,
-            f"Maps of a random model correlate with the model's by {alike:.2f}",
-            "Spearman's correlation with all parameters drawn anew. Maps that stay as they are do "
-            "not show what was learned.",
+    what = "rank correlation with the maps of a random model"
+    if alike is None:
+        yield rule.unmade(what, _why(facts, rule.name), _NEEDS)
+        return
+    yield from rule.bounded(
+        what,
+        alike,
+        f"Maps of a random model correlate with the model's by {alike:.2f}",
+        "Spearman's correlation with all parameters drawn anew. Maps that stay as they are do "
+        "not show what was learned.",
+    )
+
+
+def _why(facts: Facts, name: str) -> str:
+    reason = facts.sampled.reasons.get(name, "no image is in the sample")
+    return reason[:1].upper() + reason[1:]
+
+
+def _model(facts: Facts, rule: Rule) -> Iterator[Judged]:
+    card, settings = facts.card, rule.settings
+    if "sha256" in settings:
+        yield rule.judged(
+            "sha256 among those that pass",
+            None,
+            card.sha256 in settings["sha256"],
+            "Another model",
+            f"Its sha256 is {card.sha256}.",
         )
-
-
-def _model(facts: Facts, settings: Settings) -> Iterator[Finding]:
-    card = facts.card
-    if card.sha256 not in settings.get("sha256", [card.sha256]):
-        yield finding(
-            "model", settings, "Another model", f"Its sha256 is {card.sha256}.", None, None, ()
+    if "operators" in settings or "forbidden" in settings:
+        allowed = settings.get("operators", list(card.operators))
+        forbidden = settings.get("forbidden", [])
+        wrong = [op for op in card.operators if op not in allowed or op in forbidden]
+        yield rule.judged(
+            "operators that are not allowed",
+            float(len(wrong)),
+            not wrong,
+            f"{counted(len(wrong), 'operator')} not allowed",
+            f"The model has {listed(wrong)}. Export it otherwise, or allow them.",
+            bound="most",
+            limit=0,
         )
-    allowed = settings.get("operators", list(card.operators))
-    forbidden = settings.get("forbidden", [])
-    wrong = [op for op in card.operators if op not in allowed or op in forbidden]
-    if wrong:
-        text = f"The model has {listed(wrong)}. Export it otherwise, or allow them."
-        title = f"{counted(len(wrong), 'operator')} not allowed"
-        yield finding("model", settings, title, text, float(len(wrong)), 0, ())
-    bounds = {"least": settings.get("least_opset"), "most": settings.get("most_opset")}
-    bounds = {key: bound for key, bound in bounds.items() if bound is not None}
-    title, text = f"The opset is {card.opset}", "Export the model with another one."
-    yield from bounded("model", settings, bounds, float(card.opset), title, text)
+    yield from rule.bounded(
+        "opset",
+        float(card.opset),
+        f"The opset is {card.opset}",
+        "Export the model with another one.",
+        bounds={"least": settings.get("least_opset"), "most": settings.get("most_opset")},
+    )
 
 
-CHECKS: Mapping[str, Callable[[Facts, Settings], Iterator[Finding]]] = {
+CHECKS: Mapping[str, Callable[[Facts, Rule], Iterator[Judged]]] = {
     "residual": _residual,
     "broken": _broken,
     "accuracy": _accuracy,
@@ -338,24 +338,28 @@ CHECKS: Mapping[str, Callable[[Facts, Settings], Iterator[Finding]]] = {
     "bias_driven": _bias_driven,
     "concentration": _mean_of(
         "concentration",
+        "mean concentration",
         "The mean concentration is",
         "Maps are more even, or more pointed, than the policy wants.",
         1,
     ),
     "border": _mean_of(
         "border",
+        "mean share on the border",
         "The mean share on the border is",
         "The model looks at the edges: frames, watermarks, padding.",
         1,
     ),
     "inside": _mean_of(
         "inside",
+        "mean share inside",
         "The mean share inside is",
         "The model looks beside what was marked.",
         -1,
     ),
     "pointing": _mean_of(
         "pointing",
+        "share of hits",
         "The share of hits is",
         "The largest value of the map lies beside what was marked.",
         -1,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -38,12 +38,12 @@ class Sampled:
             of that when pixels are removed at random; None if that was not measured.
         randomization: the mean magnitude of the rank correlation between maps of the model and of
             one with other parameters; None likewise.
-        notes: why something was not measured.
+        reasons: why something was not measured, by the name of its check.
     """
 
     perturbation: float | None = None
     randomization: float | None = None
-    notes: tuple[str, ...] = ()
+    reasons: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +84,7 @@ def choose(eligible: Array, count: int, seed: int) -> list[int]:
 
 def look(sampling: Sampling, percent: float | None, *, randomised: bool) -> Sampled:
     """Perturb by that share of the pixels, and randomise, as far as either is asked for."""
-    notes: list[str] = []
+    reasons: dict[str, str] = {}
     if not sampling.numbers or (percent is None and not randomised):
         return Sampled()
 
@@ -92,17 +92,17 @@ def look(sampling: Sampling, percent: float | None, *, randomised: bool) -> Samp
         try:
             found = measure()
         except FgOnnxError as error:
-            notes.append(f"{what}: {error.message}.")
+            reasons[what] = error.message
             return None
         if np.isfinite(found):
             return found
-        notes.append(f"{what}: nothing moved, so that there is nothing to compare.")
+        reasons[what] = "nothing moved, so that there is nothing to compare"
         return None
 
     return Sampled(
         measured("perturbation", lambda: _perturb(sampling, percent)) if percent else None,
         measured("randomization", lambda: _randomise(sampling)) if randomised else None,
-        tuple(notes),
+        reasons,
     )
 
 
@@ -127,9 +127,11 @@ def _saliency(session: Session) -> Maps:
 
 
 def _chance(session: Session, seed: int) -> Maps:
+    draws = np.random.default_rng(seed)  # goes on from batch to batch: an order for every image
+
     def maps(images: Array, _: Array) -> Array:
         grid = [images.shape[axis] for axis in spatial_axes(session.manifest.layout)]
-        return np.random.default_rng(seed).random((len(images), *grid))
+        return draws.random((len(images), *grid))
 
     return maps
 

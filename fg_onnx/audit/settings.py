@@ -35,10 +35,14 @@ def with_defaults(given: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[s
     for name, about in schema["properties"].items():
         chosen = given.get(name, about.get("default", {}))
         if chosen is not False:
-            known = about["anyOf"][1]["properties"]
-            defaults = {key: each["default"] for key, each in known.items() if "default" in each}
-            found[name] = {**defaults, **chosen}
+            found[name] = {**default_settings(schema, name), **chosen}
     return found
+
+
+def default_settings(schema: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The settings of a check that have a default."""
+    known = schema["properties"][name]["anyOf"][1]["properties"]
+    return {key: each["default"] for key, each in known.items() if "default" in each}
 
 
 def read_settings(path: Path, schema: Mapping[str, Any], what: str, hint: str) -> dict[str, Any]:

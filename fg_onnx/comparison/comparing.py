@@ -14,7 +14,7 @@ import numpy as np
 
 from fg_onnx._version import __version__
 from fg_onnx.audit.auditing import Progress, label_of
-from fg_onnx.audit.document import Finding
+from fg_onnx.audit.document import Check, Finding
 from fg_onnx.audit.items import list_items, require_fit
 from fg_onnx.audit.model import Opened
 from fg_onnx.audit.pictures import choose_shown
@@ -165,14 +165,18 @@ def compare(prepared: Prepared, progress: Progress | None = None) -> tuple[Compa
         labels_unused=truths.unused if truths else (),
         listed=options.listed,
     )
-    findings = find(facts, options.policy)
-    document = _document(prepared, facts, findings, progress)
+    checks, findings = find(facts, options.policy)
+    document = _document(prepared, facts, checks, findings, progress)
     write_table(prepared.folder, records, facts.summary, prepared.names)
     return document, timing
 
 
 def _document(
-    prepared: Prepared, facts: Facts, findings: tuple[Finding, ...], progress: Progress
+    prepared: Prepared,
+    facts: Facts,
+    checks: tuple[Check, ...],
+    findings: tuple[Finding, ...],
+    progress: Progress,
 ) -> Comparison:
     options, summary, pair = prepared.options, facts.summary, facts.pair
     measures = _measures(facts)
@@ -197,6 +201,7 @@ def _document(
         matched=len(pair.matches) - 1,
         covered=summary.covered,
         findings=findings,
+        checks=checks,
         measures=measures,
         layers=summary.layers(),
         classes=_classes(facts),

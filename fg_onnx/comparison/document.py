@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fg_onnx.audit.document import Distribution, Finding, ModelCard, Verdict, read_document
+from fg_onnx.audit.document import Check, Distribution, Finding, ModelCard, Verdict, read_document
 from fg_onnx.errors import InputError
 
 SCHEMA_VERSION = 1
@@ -190,6 +190,7 @@ class Comparison:
         matched: how many sites have the same name and kind in both.
         covered: the mean share of the matched terms, the input's among them, in A's ``sum |c|``.
         findings: those that fail first.
+        checks: all of them, in the order of the policy's schema.
         measures: over all images.
         layers: A's, from input to output, then those that only B has.
         classes: those that A predicts, most images first.
@@ -208,6 +209,7 @@ class Comparison:
     matched: int
     covered: float | None
     findings: tuple[Finding, ...]
+    checks: tuple[Check, ...]
     measures: tuple[Measure, ...]
     layers: tuple[LayerPair, ...]
     classes: tuple[ClassPair, ...]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -10,21 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fg_onnx.audit.bounds import (
-    Settings,
-    bounded,
-    by_severity,
-    counted,
-    finding,
-    listed,
-    unmeasured,
-    worst_first,
-)
-from fg_onnx.audit.document import Finding
+from fg_onnx.audit.bounds import Judged, Limits, Rule, counted, listed, rules, settle, worst_first
+from fg_onnx.audit.document import Bound, Check, Finding
 from fg_onnx.audit.items import Item
 from fg_onnx.comparison.measures import MEASURES
 from fg_onnx.comparison.pair import Pair
-from fg_onnx.comparison.policy import Policy
+from fg_onnx.comparison.policy import Policy, schema
 from fg_onnx.comparison.summary import WORST, Summary
 
 Array = npt.NDArray[Any]
@@ -64,29 +56,15 @@ class Facts:
         return self.names[target] if known and self.names else f"class {target}"
 
 
-def find(facts: Facts, policy: Policy) -> tuple[Finding, ...]:
-    """What does not hold, those that fail first."""
-    found = [*_notes(facts)]
-    for name, settings in policy.checks.items():
+def find(facts: Facts, policy: Policy) -> tuple[tuple[Check, ...], tuple[Finding, ...]]:
+    """Every check in the order of the schema, and what does not hold, what fails first."""
+    judged: list[Judged] = []
+    for rule, on in rules(schema(), policy.given, policy.checks):
         # what is not asked for is no reason to fail where there is nothing to compare
-        if facts.pair.has_maps or name not in _OF_MAPS or name in policy.given:
-            found += CHECKS[name](facts, settings)
-        if name in policy.given and name in _NEEDED and not _NEEDED[name](facts.pair):
-            title = f"The {name} could not be compared"
-            text = "The policy names them, and a model has none. Leave them out."
-            found.append(unmeasured(name, settings, title, text, settings.get("most", 0)))
-    return by_severity(found)
-
-
-# what both models must have for a check that finds nothing without
-_NEEDED: Mapping[str, Callable[[Pair], bool]] = MappingProxyType(
-    {
-        "maps": lambda pair: pair.has_maps,
-        "labels": lambda pair: all(
-            each.session.manifest.labels is not None for each in (pair.a, pair.b)
-        ),
-    }
-)
+        required = rule.required or (facts.pair.has_maps and rule.name in _OF_MAPS)
+        known = dataclasses.replace(rule, required=required)
+        judged += CHECKS[rule.name](facts, known) if on else [rule.off()]
+    return settle(_notes(facts), judged)
 
 
 def _notes(facts: Facts) -> Iterator[Finding]:
@@ -132,82 +110,92 @@ def _notes(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _residual(facts: Facts, settings: Settings) -> Iterator[Finding]:
+def _residual(facts: Facts, rule: Rule) -> Iterator[Judged]:
+    sound = facts.summary.sound
     for side, opened in (("a", facts.pair.a), ("b", facts.pair.b)):
-        limit = settings.get("most", opened.session.tolerance)
+        limit = rule.settings.get("most", opened.session.tolerance)
         values = facts.summary.column(f"residual_{side}")
-        bad = facts.summary.sound & ~(values <= limit)
-        worst = worst_first(np.where(np.isnan(values), np.inf, values), bad)
-        if len(worst):
-            yield finding(
-                "residual",
-                settings,
-                f"{counted(len(worst), 'explanation')} of {side.upper()} not complete",
-                "The contributions do not add up to the score, or are not finite: the numbers and "
-                "maps of these images explain nothing. See `fg-onnx verify`.",
-                float(values[worst[0]]),
-                limit,
-                facts.of(worst),
-            )
-
-
-def _broken(facts: Facts, settings: Settings) -> Iterator[Finding]:
-    share = len(facts.reasons) / len(facts.items)
-    if share > settings["most"]:
-        first = next(iter(facts.reasons.values()))
-        yield finding(
-            "broken",
-            settings,
-            f"{counted(len(facts.reasons), 'image')} could not be read or run",
-            f"The first: {first}. Mend or remove them; they are in no other number.",
-            share,
-            settings["most"],
-            facts.of(list(facts.reasons)),
+        bad = sound & ~(values <= limit)
+        worst = worst_first(np.where(np.isnan(values), np.inf, values), sound)
+        yield rule.judged(
+            f"largest residual of {side.upper()}",
+            float(values[worst[0]]),
+            not bad.any(),
+            f"{counted(int(bad.sum()), 'explanation')} of {side.upper()} not complete",
+            "The contributions do not add up to the score, or are not finite: the numbers and "
+            "maps of these images explain nothing. See `fg-onnx verify`.",
+            facts.of(worst[: int(bad.sum())]),
+            bound="most",
+            limit=limit,
         )
 
 
-def _maps(facts: Facts, settings: Settings) -> Iterator[Finding]:
+def _broken(facts: Facts, rule: Rule) -> Iterator[Judged]:
+    share, most = len(facts.reasons) / len(facts.items), rule.settings["most"]
+    first = next(iter(facts.reasons.values()), "")
+    yield rule.judged(
+        "share of images that cannot be read or run",
+        share,
+        share <= most,
+        f"{counted(len(facts.reasons), 'image')} could not be read or run",
+        f"The first: {first}. Mend or remove them; they are in no other number.",
+        facts.of(list(facts.reasons)),
+        bound="most",
+        limit=most,
+    )
+
+
+def _maps(facts: Facts, rule: Rule) -> Iterator[Judged]:
+    what, most = "share of images with a map in one model alone", rule.settings["most"]
+    if not facts.pair.has_maps:
+        yield rule.unmade(what, *_unlike("maps"))
+        return
     lone = np.flatnonzero(facts.summary.lone)
     share = len(lone) / int(facts.summary.sound.sum())
-    if share > settings["most"]:
-        in_a = int((facts.summary.column("map_a")[lone] == 1).sum())
-        yield finding(
-            "maps",
-            settings,
-            f"{counted(len(lone), 'image')} with a map in one model alone",
-            f"{in_a} in A and {len(lone) - in_a} in B; the other's map is even or not finite. They "
-            "are in no measure of maps.",
-            share,
-            settings["most"],
-            facts.of(lone),
-        )
+    in_a = int((facts.summary.column("map_a")[lone] == 1).sum())
+    yield rule.judged(
+        what,
+        share,
+        share <= most,
+        f"{counted(len(lone), 'image')} with a map in one model alone",
+        f"{in_a} in A and {len(lone) - in_a} in B; the other's map is even or not finite. They "
+        "are in no measure of maps.",
+        facts.of(lone),
+        bound="most",
+        limit=most,
+    )
 
 
-def _labels(facts: Facts, settings: Settings) -> Iterator[Finding]:
+def _labels(facts: Facts, rule: Rule) -> Iterator[Judged]:
+    what = "classes with two names"
     a, b = (each.session.manifest.labels for each in (facts.pair.a, facts.pair.b))
     if a is None or b is None:
+        yield rule.unmade(what, *_unlike("labels"), {"most": 0})
         return
     wrong = [at for at, (one, other) in enumerate(zip(a, b, strict=True)) if one != other]
-    if wrong:
-        named = [f"{at} is {a[at]} in A and {b[at]} in B" for at in wrong]
-        yield finding(
-            "labels",
-            settings,
-            f"{len(wrong)} classes have another name",
-            f"{listed(named, 3)}. The models do not mean the same by the same number.",
-            float(len(wrong)),
-            0,
-            (),
-        )
+    named = [f"{at} is {a[at]} in A and {b[at]} in B" for at in wrong]
+    yield rule.judged(
+        what,
+        float(len(wrong)),
+        not wrong,
+        f"{len(wrong)} classes have another name",
+        f"{listed(named, 3)}. The models do not mean the same by the same number.",
+        bound="most",
+        limit=0,
+    )
 
 
-def _agreement(facts: Facts, settings: Settings) -> Iterator[Finding]:
+def _unlike(name: str) -> tuple[str, str]:
+    """What is said where a model has none of what is compared."""
+    text = "The policy names them, and a model has none. Leave them out."
+    return f"The {name} could not be compared", text
+
+
+def _agreement(facts: Facts, rule: Rule) -> Iterator[Judged]:
     summary = facts.summary
     apart = worst_first(summary.column("score"), summary.sound & ~summary.same)
-    yield from bounded(
-        "agreement",
-        settings,
-        settings,
+    yield from rule.bounded(
+        "share of images of which both predict the same class",
         summary.agreement,
         f"Both predict the same class of {summary.agreement:.1%} of the images",
         "Of the others those whose scores differ most are listed first.",
@@ -215,47 +203,48 @@ def _agreement(facts: Facts, settings: Settings) -> Iterator[Finding]:
     )
 
 
-def _classes(facts: Facts, settings: Settings) -> Iterator[Finding]:
-    least = settings.get("least")
-    if least is None:
-        return
+def _classes(facts: Facts, rule: Rule) -> Iterator[Judged]:
+    what, least = "least agreement of a class", rule.settings.get("least")
     same = facts.summary.same
     shares = {
         target: float(same[own].mean())
         for target, own in facts.summary.by_class()
-        if own.sum() >= settings["images"]
+        if own.sum() >= rule.settings["images"]
     }
     if not shares:
-        few = f"No class has {settings['images']} images"
-        text = "Give more images, or look at smaller classes with the key `images`."
-        yield unmeasured("classes", settings, few, text, least)
-    low = sorted((share, target) for target, share in shares.items() if share < least)
-    if low:
-        named = [f"{facts.label(target)} {share:.0%}" for share, target in low]
-        beside = np.isin(facts.summary.targets[0], [target for _, target in low]) & ~same
-        yield finding(
-            "classes",
-            settings,
-            f"In {len(low)} classes B agrees too seldom",
-            f"{listed(named)}. They are counted by A's prediction.",
-            low[0][0],
-            least,
-            facts.of(np.flatnonzero(beside)),
-        )
-
-
-def _accuracy(facts: Facts, settings: Settings) -> Iterator[Finding]:
-    a, b = facts.summary.accuracy(0), facts.summary.accuracy(1)
-    if a is None or b is None:
-        yield unmeasured(
-            "accuracy", settings, "No image has a label", "Give --labels.", settings["most"]
+        few = f"No class has {rule.settings['images']} images"
+        yield rule.unmade(
+            what, few, "Give more images, or look at smaller classes with the key `images`."
         )
         return
+    lowest = min(shares.values())
+    if least is None:
+        yield rule.unbounded(what, lowest)
+        return
+    low = sorted((share, target) for target, share in shares.items() if share < least)
+    named = [f"{facts.label(target)} {share:.0%}" for share, target in low]
+    beside = np.isin(facts.summary.targets[0], [target for _, target in low]) & ~same
+    yield rule.judged(
+        what,
+        lowest,
+        not low,
+        f"In {len(low)} classes B agrees too seldom",
+        f"{listed(named)}. They are counted by A's prediction.",
+        facts.of(np.flatnonzero(beside)),
+        bound="least",
+        limit=least,
+    )
+
+
+def _accuracy(facts: Facts, rule: Rule) -> Iterator[Judged]:
+    what = "accuracy that B loses against A"
+    a, b = facts.summary.accuracy(0), facts.summary.accuracy(1)
+    if a is None or b is None:
+        yield rule.unmade(what, "No image has a label", "Give --labels.")
+        return
     lost = np.flatnonzero(facts.summary.right(0) & ~facts.summary.right(1))
-    yield from bounded(
-        "accuracy",
-        settings,
-        settings,
+    yield from rule.bounded(
+        what,
         a - b,
         f"A is right on {a:.1%} of the labelled images, and B on {b:.1%}",
         "Those that A alone predicts right are listed.",
@@ -263,54 +252,50 @@ def _accuracy(facts: Facts, settings: Settings) -> Iterator[Finding]:
     )
 
 
-def _measure(name: str, noun: str, text: str) -> Callable[[Facts, Settings], Iterator[Finding]]:
+def _measure(name: str, noun: str, text: str) -> Callable[[Facts, Rule], Iterator[Judged]]:
     """A check of a measure's mean, median and worst value."""
-    word = "least" if MEASURES[name] == "high" else "most"
+    word: Bound = "least" if MEASURES[name] == "high" else "most"
 
-    def check(facts: Facts, settings: Settings) -> Iterator[Finding]:
+    def check(facts: Facts, rule: Rule) -> Iterator[Judged]:
         values = facts.summary.column(name)
         known = values[np.isfinite(values)]
-        limits = {key: settings.get(f"{word}{key}") for key in ("", "_median", "_worst")}
+        limits = {key: rule.settings.get(f"{word}{key}") for key in ("", "_median", "_worst")}
         asked = [limit for limit in limits.values() if limit is not None]
         if not len(known):
-            if asked:
-                yield unmeasured(name, settings, f"No image has the {noun}", text, asked[0])
+            first: Limits = {word: asked[0]} if asked else {}
+            yield rule.unmade(noun, f"No image has the {noun}", text, first)
             return
         worst = facts.summary.worst(name)
         assert worst is not None
         found = {
-            "": (f"The mean {noun} is", float(known.mean())),
-            "_median": (f"The median {noun} is", float(np.median(known))),
-            "_worst": (f"Of {WORST} % of the images the {noun} is no better than", worst),
+            "": (f"mean {noun}", f"The mean {noun} is", float(known.mean())),
+            "_median": (f"median {noun}", f"The median {noun} is", float(np.median(known))),
+            "_worst": (
+                f"worst {WORST} % of the {noun}",
+                f"Of {WORST} % of the images the {noun} is no better than",
+                worst,
+            ),
         }
         images = facts.of(facts.summary.worst_images(name, facts.listed))
-        for key, (told, measured) in found.items():
-            yield from bounded(
-                name,
-                settings,
-                {word: limits[key]},
-                measured,
-                f"{told} {measured:.3f}",
-                text,
-                images,
-            )
+        for key, (what, told, measured) in found.items():
+            bounds: Limits = {word: limits[key]}
+            title = f"{told} {measured:.3f}"
+            yield from rule.bounded(what, measured, title, text, images, bounds)
 
     return check
 
 
-def _matched(facts: Facts, settings: Settings) -> Iterator[Finding]:
+def _matched(facts: Facts, rule: Rule) -> Iterator[Judged]:
     covered = facts.summary.covered
-    yield from bounded(
-        "matched",
-        settings,
-        settings,
+    yield from rule.bounded(
+        "share of what matches in A's sum of magnitudes",
         float("nan") if covered is None else covered,
         "Too little of the contributions can be compared",
         "Sites match by name and kind: export both models so that nodes keep their names.",
     )
 
 
-CHECKS: Mapping[str, Callable[[Facts, Settings], Iterator[Finding]]] = MappingProxyType(
+CHECKS: Mapping[str, Callable[[Facts, Rule], Iterator[Judged]]] = MappingProxyType(
     {
         "residual": _residual,
         "broken": _broken,

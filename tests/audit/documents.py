@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from fg_onnx.audit.document import (
+    Check,
     ClassRow,
     Distribution,
     Document,
@@ -74,6 +75,19 @@ def row(place: int, **changes) -> ImageRow:
     return ImageRow(**{**known, **changes})
 
 
+def checks(fails: str, warns: str) -> tuple[Check, ...]:
+    """One that fails the first finding, one that warns of the second, and those that found none."""
+    no_limit = "The policy sets no limit"
+    return (
+        Check(fails, "the worst", "failed", "fail", 2e-3, "most", 1e-4, None, 0),
+        Check(warns, "the mean", "failed", "warning", 1.6, "most", 1.0, None, 1),
+        Check("border", "mean share", "passed", "warning", 0.25, "most", 0.6, None, None),
+        Check("shares", "mean of input", "passed", "fail", 0.4, "least", 0.1, None, None),
+        Check("shares", "mean of bias", "not made", "fail", 0.3, None, None, no_limit, None),
+        Check("dead", "", "not made", "note", None, None, None, "The policy turns it off", None),
+    )
+
+
 def usual(images: int = 60, shown: int | None = None, **changes) -> Document:
     """An audit of so many images, that fails, and has pictures of all or of so many."""
     rows = [row(place) for place in range(min(images, shown or images))]
@@ -104,6 +118,7 @@ def usual(images: int = 60, shown: int | None = None, **changes) -> Document:
             ),
             Finding("silent", "note", "conv5 is silent", "It adds nothing.", None, None, ()),
         ),
+        "checks": checks("residual", "outlier"),
         "distributions": {
             "concentration": distribution(draws.beta(5, 3, images)),
             "residual": distribution(10 ** draws.normal(-4.5, 0.4, images), logarithmic=True),
@@ -132,6 +147,7 @@ def empty() -> Document:
         images=0,
         rows=(),
         findings=(),
+        checks=(),
         verdict="pass",
         accuracy=None,
         layers=(),
@@ -176,6 +192,16 @@ EVIL = (
 """Names that would break a page, run something, fetch something or tell somebody."""
 
 
+def evil_checks() -> tuple[Check, ...]:
+    """One of each name."""
+    return tuple(
+        Check(name, name, "not made", "fail", 1.0, "most", 2.0, name, None)
+        if n % 2
+        else Check(name, name, "passed", "fail", 1.0, "most", 2.0, None, None)
+        for n, name in enumerate(EVIL)
+    )
+
+
 def hostile() -> Document:
     """Every text of it is one of `EVIL`, and each of these stands everywhere where text stands."""
     sites = tuple(SiteCard(name, KINDS[n % 3], name, True) for n, name in enumerate(EVIL))
@@ -194,6 +220,7 @@ def hostile() -> Document:
             Finding(name, ("fail", "warning", "note")[n % 3], name, name, 1.0, 2.0, EVIL)
             for n, name in enumerate(EVIL)
         ),
+        checks=evil_checks(),
         distributions={name: distribution([1.0, 2.0, 4.0]) for name in EVIL},
         layers=(
             Layer("input", "input", 0.5, 1.0, 0.0),

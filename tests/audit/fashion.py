@@ -30,7 +30,7 @@ from fg_onnx.audit.document import (
 from fg_onnx.audit.report import write_reports
 from fg_onnx.pictures.render import heat_map, overlay
 from sample_models import fetch
-from tests.audit.documents import distribution, uri
+from tests.audit.documents import checks, distribution, uri
 
 FOLDER = Path(fetch.__file__).parent
 MODEL = FOLDER / "fashion_vgg.onnx"
@@ -168,6 +168,7 @@ def fashion() -> Document:
                     "The largest residual is within what float32 rounds.",
                     max(row.residual for row in rows), 1e-4, ()),
         ),
+        checks=checks("border", "outliers"),
         distributions={
             "residual": distribution([row.residual for row in rows], 12, logarithmic=True),
             "score": distribution([row.score for row in rows], 12),

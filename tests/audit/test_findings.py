@@ -14,6 +14,7 @@ from planted import model as telling_model
 from audit.nets import UNIT, audited, checks_of, net, photographs
 from fg_onnx import Session, instrument
 from fg_onnx.audit.document import Document
+from fg_onnx.audit.policy import schema
 from fg_onnx.cli.console import to_json
 
 
@@ -277,3 +278,56 @@ def test_a_map_that_is_wanted_of_signals_does_not_hold(tmp_path):
     (found,) = [each for each in document.findings if each.severity == "fail"]
     assert found.check == "border"
     assert "concentration" not in checks_of(document)
+
+
+# --- what became of the checks --------------------------------------------------------------------
+
+
+def told(document, name):
+    """What became of the checks of that name."""
+    return [each for each in document.checks if each.name == name]
+
+
+def test_every_check_is_told_whatever_became_of_it(place):
+    high = {"perturbation": {"most": 99}, "randomization": {"most": 1}}
+    document = place[2]({"border": {"most": 0.01}, "dead": False, **high}, sample=4)
+    assert {each.name for each in document.checks} == set(schema()["properties"])
+    (border,) = told(document, "border")
+    finding = document.findings[border.finding]
+    assert (border.outcome, border.bound, border.limit) == ("failed", "most", 0.01)
+    assert (finding.check, finding.measured) == ("border", border.measured)
+    for name in ("perturbation", "randomization"):
+        (made,) = told(document, name)
+        assert (made.outcome, made.severity, made.finding) == ("passed", "warning", None)
+        assert made.measured <= made.limit
+    (dead,) = told(document, "dead")
+    assert (dead.outcome, dead.reason) == ("not made", "The policy turns it off")
+
+
+def test_what_has_no_limit_tells_its_number(place):
+    document = place[2]()
+    shares = told(document, "shares")
+    assert [each.outcome for each in shares] == ["not made"] * 4
+    assert sum(each.measured for each in shares) == pytest.approx(1)
+    (even,) = told(document, "concentration")
+    assert even.measured == pytest.approx(document.distributions["concentration"].mean)
+    assert (even.limit, even.reason) == (None, "The policy sets no limit")
+    limited = place[2]({"concentration": {"least": even.measured, "most": even.measured}})
+    bounds = [(each.bound, each.outcome) for each in told(limited, "concentration")]
+    assert bounds == [("least", "passed"), ("most", "passed")]
+
+
+def test_why_a_check_was_not_made_is_told(tmp_path, place):
+    model, paths, run = place
+    assert told(run(), "perturbation")[0].reason == "No image is in the sample"
+    assert told(run(), "accuracy")[0].reason == "No image has a label"
+    instrument(model).save(tmp_path / "net.fg.onnx")
+    (randomised,) = told(
+        audited(tmp_path / "net.fg.onnx", paths, tmp_path / "fg", sample=2), "randomization"
+    )
+    assert "only a plain model is randomised" in randomised.reason
+    assert (randomised.outcome, randomised.finding) == ("not made", None)
+    needed = run({"inside": {"least": 0.5}})
+    (inside,) = told(needed, "inside")
+    assert inside.outcome == "not made"
+    assert needed.findings[inside.finding].severity == "fail"

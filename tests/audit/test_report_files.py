@@ -66,6 +66,28 @@ def test_the_page_shows_every_name():
         assert visible(name) in titles
 
 
+@pytest.mark.parametrize("form", ["html", "md"])
+def test_what_became_of_every_check_is_shown(form):
+    document = documents.usual()
+    made = page.text(document) if form == "html" else MARKDOWN.render(markdown.text(document))
+    said = " ".join(" ".join(Read(made).said).split())
+    assert "6 checks: 2 passed, 2 failed, 2 not made" in said
+    for told in ("at most 0.6", "at least 0.1", "mean of bias", "The policy sets no limit", "0.25"):
+        assert told in said
+    assert "checks:" not in " ".join(Read(page.text(documents.empty())).said)
+
+
+def test_a_residual_that_is_not_finite_is_in_the_head():
+    found = documents.usual()
+    assert "not finite" not in page.text(found)
+    two = documents.distribution([1e-6, 1e-5])
+    for distributions in ({"residual": two}, {}):
+        made = documents.replaced(found, distributions=distributions)
+        assert "<dt>Largest residual</dt><dd>not finite</dd>" in page.text(made)
+    gone = documents.replaced(found, distributions={"residual": two}, broken=found.images - 2)
+    assert "not finite" not in page.text(gone)
+
+
 @pytest.mark.parametrize("uri", NO_PICTURES)
 def test_the_page_has_no_picture_that_is_none(uri):
     row = documents.row(0, picture=uri, overlay=uri, layers=(("conv1", uri),))
@@ -102,7 +124,7 @@ def test_markdown_says_what_was_found():
     read = Read(MARKDOWN.render(made))
     said = " ".join(read.said)
     tables = [tag for tag, _ in read.found].count("table")
-    assert tables == 3
+    assert tables == 4
     for expected in ("Fail: fg-onnx audit of", "net.onnx", "1 check fails, 1 warning, 1 note",
                      "2 images are not complete", "0.002", "1×10⁻⁴", "80.0%", "conv5"):  # fmt: skip
         assert expected in said
@@ -142,16 +164,29 @@ def test_junit_fails_where_the_audit_does():
     suite = ElementTree.fromstring(junit.text(documents.usual())).find("testsuite")
     cases = {case.get("name"): case for case in suite}
     del cases[None]  # the properties
-    assert list(cases) == ["verdict", "residual", "outlier", "silent"]
+    assert list(cases) == [
+        "verdict",
+        "residual: the worst",
+        "outlier: the mean",
+        "border: mean share",
+        "shares: mean of input",
+        "shares: mean of bias",
+        "dead",
+        "silent",  # a finding of no check
+    ]
     assert [name for name, case in cases.items() if case.find("failure") is not None] == [
         "verdict",
-        "residual",
+        "residual: the worst",
     ]
-    assert (suite.get("tests"), suite.get("failures")) == ("4", "2")
-    failure = cases["residual"].find("failure")
+    counts = {key: suite.get(key) for key in ("tests", "failures", "skipped", "errors")}
+    assert counts == {"tests": "8", "failures": "2", "skipped": "2", "errors": "0"}
+    failure = cases["residual: the worst"].find("failure")
     assert failure.get("message") == "2 images are not complete"
     for line in documents.usual().findings[0].images:
         assert line in failure.text
+    assert cases["border: mean share"].findtext("system-out") == "passed\nmeasured 0.25, limit 0.6"
+    skipped = cases["shares: mean of bias"].find("skipped").get("message")
+    assert skipped == "The policy sets no limit, measured 0.3"
 
 
 def test_junit_passes_where_the_audit_does():
@@ -166,7 +201,7 @@ def test_junit_fails_by_the_verdict_alone():
 
 def test_junit_tells_findings_of_one_check_apart():
     first = documents.usual().findings[0]
-    made = junit.text(documents.usual(findings=(first, first)))
+    made = junit.text(documents.usual(findings=(first, first), checks=()))
     names = [case.get("name") for case in ElementTree.fromstring(made).iter("testcase")]
     assert names == ["verdict", "residual", "residual (2)"]
 
@@ -174,7 +209,8 @@ def test_junit_tells_findings_of_one_check_apart():
 def test_junit_holds_every_name():
     suite = ElementTree.fromstring(junit.text(documents.hostile())).find("testsuite")
     names = [case.get("name") for case in suite.iter("testcase")]
-    assert names == ["verdict", *map(visible, EVIL)]
+    cases = ["verdict", *(visible(f"{name}: {name}") for name in EVIL), *map(visible, EVIL)]
+    assert names == cases
 
 
 # --- size ---------------------------------------------------------------------------------------

@@ -17,7 +17,16 @@ from fg_onnx.comparison.document import (
     Side,
 )
 from fg_onnx.comparison.measures import MEASURES
-from tests.audit.documents import EVIL, KINDS, LABELS, distribution, replaced, square
+from tests.audit.documents import (
+    EVIL,
+    KINDS,
+    LABELS,
+    checks,
+    distribution,
+    evil_checks,
+    replaced,
+    square,
+)
 
 SHARES = {"input": 0.4, "bias": 0.3, "batchnorm": 0.2, "implicit": 0.1}
 NAMES = ("conv0", "conv1", "conv2", "conv3")
@@ -106,6 +115,7 @@ def usual(images: int = 60, shown: int | None = None, **changes) -> Comparison:
             Finding("shift", "warning", "1 map moved", "Look at it.", 0.3, 0.1, (rows[1].name,)),
             Finding("matched", "note", "2 sites in both", "Others are not.", 0.9, None, ()),
         ),
+        "checks": checks("spearman", "shift"),
         "measures": measures(rows) if rows else (),
         "layers": (
             LayerPair("input", "input", 0.4, 0.41, 3.0, 3.1, 0.01),
@@ -134,8 +144,9 @@ def alike() -> Comparison:
         for each in usual(4).classes
     )  # fmt: skip
     return usual(
-        4, a=sides[0], b=sides[1], verdict="pass", findings=(), rows=(), measures=(), mapless=0,
-        classes=classes, covered=None, settings=replaced(usual(4).settings, policy={}, labels=None),
+        4, a=sides[0], b=sides[1], verdict="pass", findings=(), checks=(), rows=(), measures=(),
+        mapless=0, classes=classes, covered=None,
+        settings=replaced(usual(4).settings, policy={}, labels=None),
     )  # fmt: skip
 
 
@@ -170,6 +181,7 @@ def hostile() -> Comparison:
             Finding(name, ("fail", "warning", "note")[n % 3], name, name, 1.0, 2.0, EVIL)
             for n, name in enumerate(EVIL)
         ),
+        checks=evil_checks(),
         measures=tuple(replaced(each, images=EVIL) for each in measures(rows)),
         layers=tuple(LayerPair(name, name, 0.1, 0.1, 1.0, 1.0, 0.1) for name in EVIL),
         classes=tuple(

@@ -151,3 +151,25 @@ def test_matched_terms_and_residuals(place):
     assert {each.title.split(" of ")[1][0] for each in strict.findings} <= {"A", "B"}
     assert strict.verdict == "fail"
     assert strict.a.tolerance == 0
+
+
+def test_every_check_is_told_whatever_became_of_it(place):
+    checks = {"spearman": {"least": 1, "least_worst": -1}, "agreement": False}
+    document = place({**checks, "residual": {}, "drift": {}})
+    assert {each.name for each in document.checks} == set(schema()["properties"])
+
+    def told(name):
+        return [(each.what, each.outcome, each.bound) for each in document.checks
+                if each.name == name]  # fmt: skip
+
+    assert told("spearman") == [
+        ("mean rank correlation of the maps", "failed", "least"),
+        ("median rank correlation of the maps", "not made", None),
+        ("worst 5 % of the rank correlation of the maps", "passed", "least"),
+    ]
+    assert told("agreement") == [("", "not made", None)]
+    assert [outcome for _, outcome, _ in told("residual")] == ["passed"] * 2
+    # without a limit it tells its number all the same
+    drift = next(each for each in document.checks if each.name == "drift")
+    by_name = {each.name: each.distribution.mean for each in document.measures}
+    assert (drift.outcome, drift.measured) == ("not made", pytest.approx(by_name["drift"]))

@@ -173,7 +173,7 @@ def test_markdown_says_what_was_found():
                      "85.0% predicted alike", "The mean is too low", "Rank correlation",
                      "90.0% right", "largest drift", "quantise"):  # fmt: skip
         assert expected in said
-    assert [tag for tag, _ in Read(MARKDOWN.render(text)).found].count("table") == 4
+    assert [tag for tag, _ in Read(MARKDOWN.render(text)).found].count("table") == 5
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -189,13 +189,22 @@ def test_markdown_holds_no_markup_but_its_own(name):
 def test_junit_fails_where_the_comparison_does():
     suite = ElementTree.fromstring(junit.text(documents.usual())).find("testsuite")
     cases = list(suite.iter("testcase"))
-    assert [case.get("name") for case in cases] == ["verdict", "spearman", "shift", "matched"]
+    assert [case.get("name") for case in cases] == [
+        "verdict",
+        "spearman: the worst",
+        "shift: the mean",
+        "border: mean share",
+        "shares: mean of input",
+        "shares: mean of bias",
+        "dead",
+        "matched",  # a finding of no check
+    ]
     assert [case.get("name") for case in cases if case.find("failure") is not None] == [
         "verdict",
-        "spearman",
+        "spearman: the worst",
     ]
     assert {case.get("classname") for case in cases} == {"fg-onnx.compare"}
-    assert (suite.get("tests"), suite.get("failures")) == ("4", "2")
+    assert (suite.get("tests"), suite.get("failures")) == ("8", "2")
     properties = {each.get("name"): each.get("value") for each in suite.iter("property")}
     assert properties["b"] == "models/net.int8.onnx"
     assert properties["agreement"] == "0.85"
@@ -209,7 +218,8 @@ def test_junit_fails_where_the_comparison_does():
 def test_junit_holds_every_name():
     suite = ElementTree.fromstring(junit.text(documents.hostile())).find("testsuite")
     names = [case.get("name") for case in suite.iter("testcase")]
-    assert names == ["verdict", *map(visible, EVIL)]
+    cases = ["verdict", *(visible(f"{name}: {name}") for name in EVIL), *map(visible, EVIL)]
+    assert names == cases
 
 
 def test_measures_that_a_document_lacks_are_left_out():

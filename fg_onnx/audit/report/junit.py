@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from functools import partial
 from xml.etree import ElementTree
 
-from fg_onnx.audit.document import Document, Finding
+from fg_onnx.audit.document import Check, Document, Finding
 from fg_onnx.audit.report import words
 from fg_onnx.audit.report.text import visible
 from fg_onnx.audit.report.words import Reported
@@ -29,10 +28,10 @@ def text(document: Document) -> str:
 
 
 def suite_text(document: Reported, kind: str, of: str, properties: Mapping[str, str]) -> str:
-    """One suite: the verdict, and a case for every finding.
+    """One suite: the verdict, a case for every check, and one for every other finding.
 
     Only what fails the verdict is a failure; warnings and notes passed, with what they say as
-    output.
+    output. A check that was not made is skipped, unless that is a finding.
 
     Args:
         document: what was found.
@@ -40,39 +39,51 @@ def suite_text(document: Reported, kind: str, of: str, properties: Mapping[str, 
         of: what was looked at.
         properties: of the suite.
     """
-    failed = [finding for finding in document.findings if finding.severity == "fail"]
-    failures = len(failed) + (document.verdict == "fail")
     suites = ElementTree.Element("testsuites", name=f"fg-onnx {kind}")
-    suite = ElementTree.SubElement(
-        suites,
-        "testsuite",
-        name=visible(f"fg-onnx {kind} of {of}"),
-        tests=str(len(document.findings) + 1),
-        failures=str(failures),
-        errors="0",
-        skipped="0",
-    )
+    suite = ElementTree.SubElement(suites, "testsuite", name=visible(f"fg-onnx {kind} of {of}"))
     held = ElementTree.SubElement(suite, "properties")
     for name, value in properties.items():
         ElementTree.SubElement(held, "property", name=name, value=visible(value))
-    case = partial(_case, suite, kind)
-    case("verdict", words.summary(document), document.verdict == "fail", "verdict")
     seen: Counter[str] = Counter()
-    for finding in document.findings:
-        seen[finding.check] += 1
-        number = seen[finding.check]
-        name = finding.check if number == 1 else f"{finding.check} ({number})"
-        case(name, finding.title, finding.severity == "fail", _body(finding))
+
+    def case(name: str) -> ElementTree.Element:
+        seen[name] += 1
+        number = f" ({seen[name]})" if seen[name] > 1 else ""
+        names = {"classname": f"fg-onnx.{kind}", "name": visible(name) + number}
+        return ElementTree.SubElement(suite, "testcase", names)
+
+    said = words.summary(document)
+    _told(case("verdict"), said, document.verdict == "fail", kind, "verdict")
+    findings = document.findings
+    for check in document.checks:
+        own = case(f"{check.name}: {check.what}" if check.what else check.name)
+        if check.finding is not None:
+            _found(own, findings[check.finding], kind)
+        elif check.outcome == "not made":
+            ElementTree.SubElement(own, "skipped", message=visible(_skipped(check)))
+        else:
+            _told(own, check.outcome, False, kind, words.compared(check.measured, check.limit))
+    judged = {check.finding for check in document.checks}
+    for place, finding in enumerate(findings):
+        if place not in judged:
+            _found(case(finding.check), finding, kind)
+    counts = {"tests": "testcase", "failures": ".//failure", "skipped": ".//skipped"}
+    suite.attrib |= {key: str(len(suite.findall(tag))) for key, tag in counts.items()}
+    suite.set("errors", "0")
     ElementTree.indent(suites)
     return f"{_DECLARATION}\n{ElementTree.tostring(suites, encoding='unicode')}\n"
 
 
-def _case(
-    suite: ElementTree.Element, kind: str, name: str, title: str, fails: bool, body: str
-) -> None:
-    case = ElementTree.SubElement(
-        suite, "testcase", classname=f"fg-onnx.{kind}", name=visible(name)
-    )
+def _skipped(check: Check) -> str:
+    """Why it was not made, and what was measured all the same."""
+    return ", ".join(filter(None, [check.reason, words.compared(check.measured, check.limit)]))
+
+
+def _found(case: ElementTree.Element, finding: Finding, kind: str) -> None:
+    _told(case, finding.title, finding.severity == "fail", kind, _body(finding))
+
+
+def _told(case: ElementTree.Element, title: str, fails: bool, kind: str, body: str) -> None:
     if fails:
         said = ElementTree.SubElement(case, "failure", message=visible(title), type=kind)
         said.text = body
@@ -82,7 +93,7 @@ def _case(
 
 def _body(finding: Finding) -> str:
     lines = [f"{words.SEVERITIES[finding.severity]}: {visible(finding.text)}"]
-    compared = words.compared(finding)
+    compared = words.compared(finding.measured, finding.limit)
     if compared:
         lines.append(compared)
     if finding.images:

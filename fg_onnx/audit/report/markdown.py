@@ -49,7 +49,13 @@ def code(text: str) -> str:
 
 def text(document: Document) -> str:
     """The verdict and the findings, then the model and what drives its scores."""
-    parts = [_head(document), findings(document), _ledger(document), _classes(document)]
+    parts = [
+        _head(document),
+        findings(document),
+        checks(document),
+        _ledger(document),
+        _classes(document),
+    ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -89,6 +95,28 @@ def findings(document: Reported) -> str:
             for finding in document.findings
         ),
     )
+
+
+def checks(document: Reported) -> str:
+    """A table of all, folded; nothing without."""
+    if not document.checks:
+        return ""
+    signs = {"passed": SYMBOLS["pass"], "not made": "–"}
+    rows = table(
+        ("", "check", "what", "measured", "limit"),
+        "lllrr",
+        (
+            (
+                f"{signs.get(check.outcome, SYMBOLS[check.severity])} {check.outcome}",
+                code(check.name),
+                plain(check.what) + (f"<br>{plain(check.reason)}" if check.reason else ""),
+                number(check.measured),
+                words.limit(check),
+            )
+            for check in document.checks
+        ),
+    )
+    return f"<details><summary>{words.outcomes(document)}</summary>\n\n{rows}\n\n</details>"
 
 
 def _images(finding: Finding, folder: str) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from fg_onnx.audit.document import Document, Finding
+from fg_onnx.audit.document import Check, Document, Finding
 from fg_onnx.audit.report import words
-from fg_onnx.audit.report.layout import facts, section
+from fg_onnx.audit.report.layout import Column, facts, section, table
 from fg_onnx.audit.report.markup import Html, element, join
 from fg_onnx.audit.report.numbers import count, counted, number, percent
 from fg_onnx.audit.report.text import basename
@@ -28,7 +28,6 @@ def title(document: Document) -> str:
 
 def header(document: Document) -> Html:
     """What was audited, the verdict, and the numbers that matter most."""
-    residual = document.distributions.get("residual")
     return element(
         "header",
         element("p", "fg-onnx audit", class_="eyebrow"),
@@ -41,13 +40,22 @@ def header(document: Document) -> Html:
                 "Predicted right": None
                 if document.accuracy is None
                 else percent(document.accuracy),
-                "Largest residual": None if residual is None else number(residual.most),
+                "Largest residual": _largest_residual(document),
                 "Input's share": percent(words.by_kind(document)["input"]),
                 "Sites": count(len(document.model.sites)),
             },
             "key",
         ),
     )
+
+
+def _largest_residual(document: Document) -> str | None:
+    """Of all images that could be run; distributions are of finite numbers alone."""
+    residual = document.distributions.get("residual")
+    finite = 0 if residual is None else residual.count
+    if finite < document.images - document.broken:
+        return "not finite"
+    return None if residual is None else number(residual.most)
 
 
 def verdict(document: Reported) -> Html:
@@ -70,7 +78,38 @@ def findings(document: Reported) -> Html:
     else:
         cards = (_finding(finding, places, folder) for finding in document.findings)
         body = element("ol", join(cards), class_="findings")
-    return section("findings", "Findings", None, body)
+    return section("findings", "Findings", None, body, _checks(document))
+
+
+def _checks(document: Reported) -> Html | None:
+    """Every check, whatever became of it."""
+    if not document.checks:
+        return None
+    columns = (
+        Column("Check"),
+        Column("Outcome"),
+        Column("Measured", "number"),
+        Column("Limit", "number"),
+    )
+    rows = (
+        (
+            join([element("code", check.name), element("small", check.what)]),
+            _outcome(check),
+            number(check.measured),
+            words.limit(check),
+        )
+        for check in document.checks
+    )
+    said = words.outcomes(document)
+    return join([element("h3", said), table(said, columns, rows, "checks")])
+
+
+def _outcome(check: Check) -> Html:
+    signs = {"passed": "pass", "failed": check.severity, "not made": "none"}
+    kind = signs[check.outcome]
+    sign = _sign(kind) if kind in _SIGNS else None
+    told = element("span", sign, check.outcome, class_=f"outcome {kind}")
+    return join([told, element("small", check.reason) if check.reason is not None else None])
 
 
 def _finding(finding: Finding, places: dict[str, str], folder: str) -> Html:

@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Protocol
 
-from fg_onnx.audit.document import Document, Finding, Severity, Verdict
+from fg_onnx.audit.document import Bound, Check, Document, Finding, Outcome, Severity, Verdict
 from fg_onnx.audit.report.numbers import NONE, count, counted, number
 
 SEVERITIES: Mapping[Severity, str] = MappingProxyType(
     {"fail": "Fail", "warning": "Warning", "note": "Note"}
 )
+OUTCOMES: Sequence[Outcome] = ("passed", "failed", "not made")
+BOUNDS: Mapping[Bound, str] = MappingProxyType({"least": "at least", "most": "at most"})
 VERDICTS: Mapping[Verdict, str] = MappingProxyType({"pass": "Pass", "fail": "Fail"})
 KINDS: Mapping[str, str] = MappingProxyType(
     {
@@ -62,6 +64,10 @@ class Reported(Protocol):
         """Those that fail first."""
 
     @property
+    def checks(self) -> tuple[Check, ...]:
+        """All of them."""
+
+    @property
     def rows(self) -> Sequence[Named]:
         """The images that are shown."""
 
@@ -77,13 +83,25 @@ def summary(document: Reported) -> str:
     return ", ".join(parts)
 
 
-def compared(finding: Finding) -> str:
+def outcomes(document: Reported) -> str:
+    """``12 checks: 10 passed, 2 not made``."""
+    found = Counter(check.outcome for check in document.checks)
+    parts = [f"{count(found[outcome])} {outcome}" for outcome in OUTCOMES if found[outcome]]
+    return f"{counted(len(document.checks), 'check')}: {', '.join(parts)}"
+
+
+def limit(check: Check) -> str:
+    """``at most 0.01``."""
+    return NONE if check.bound is None else f"{BOUNDS[check.bound]} {number(check.limit)}"
+
+
+def compared(measured: float | None, limit: float | None) -> str:
     """``measured 0.012, limit 0.01``; empty without numbers."""
     parts = []
-    if finding.measured is not None:
-        parts.append(f"measured {number(finding.measured)}")
-    if finding.limit is not None:
-        parts.append(f"limit {number(finding.limit)}")
+    if measured is not None:
+        parts.append(f"measured {number(measured)}")
+    if limit is not None:
+        parts.append(f"limit {number(limit)}")
     return ", ".join(parts)
 
 

@@ -7,7 +7,7 @@ from fg_onnx.comparison.document import Comparison
 
 
 def text(document: Comparison) -> str:
-    """One suite: the verdict, and a case for every finding."""
+    """One suite: the verdict, and a case for every check, and one for every note."""
     a, b = document.a.model, document.b.model
     properties = {
         "fg-onnx": document.tool_version,

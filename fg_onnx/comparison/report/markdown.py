@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from fg_onnx.audit.report.markdown import SYMBOLS, code, findings, plain, table
+from fg_onnx.audit.report.markdown import SYMBOLS, checks, code, findings, plain, table
 from fg_onnx.audit.report.numbers import count, counted, number, percent
 from fg_onnx.audit.report.words import KINDS, VERDICTS, of_class, summary
 from fg_onnx.comparison.document import Comparison, LayerPair
@@ -19,6 +19,7 @@ def text(document: Comparison) -> str:
     parts = [
         _head(document),
         findings(document),
+        checks(document),
         _measures(document),
         _ledger(document),
         _classes(document),
