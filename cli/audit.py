@@ -141,7 +141,7 @@ def audit(
     from fg_onnx.audit import auditing
     from fg_onnx.audit.items import find_files
     from fg_onnx.audit.model import open_audited
-    from fg_onnx.audit.places import place_of
+    from fg_onnx.audit.places import clear, place_of
     from fg_onnx.audit.policy import Policy, read_policy
     from fg_onnx.audit.records import require_parquet
     from fg_onnx.audit.report import write_reports
@@ -163,20 +163,21 @@ def audit(
         shown=shown,
         batch=batch,
     )
-    opened = open_audited(model, input=input_, output=output, psi=psi, device=device, tf32=tf32)
-    measure: auditing.Engine = run_pending
-    if engine is Engine.ray:
-        from fg_onnx.audit.distributed import Cluster, on_ray
-
-        measure = on_ray(opened, Cluster(address, workers, gpus_per_worker), tf32=tf32)
-    manifest = opened.session.manifest
-    if options.names is not None and classes is not None:
-        require_count(options.names, manifest, classes)
-    paths = find_files(images, opened.session)
-    needs_steps = preprocess is not None or not all(map(is_array, paths))
-    steps = preprocessing_for(model, manifest, preprocess) if needs_steps else None
     place = place_of(out)
     with place.claimed():
+        clear(place, auditing.WRITTEN)  # what was found before is not to be taken for the outcome
+        opened = open_audited(model, input=input_, output=output, psi=psi, device=device, tf32=tf32)
+        measure: auditing.Engine = run_pending
+        if engine is Engine.ray:
+            from fg_onnx.audit.distributed import Cluster, on_ray
+
+            measure = on_ray(opened, Cluster(address, workers, gpus_per_worker), tf32=tf32)
+        manifest = opened.session.manifest
+        if options.names is not None and classes is not None:
+            require_count(options.names, manifest, classes)
+        paths = find_files(images, opened.session)
+        needs_steps = preprocess is not None or not all(map(is_array, paths))
+        steps = preprocessing_for(model, manifest, preprocess) if needs_steps else None
         prepared = auditing.prepare(opened, paths, steps, place, options)
         document, timing = auditing.audit(prepared, progress, measure)
         written = write_reports(document, place)

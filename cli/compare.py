@@ -138,12 +138,12 @@ def compare(
     class is explained that A predicts. A comparison that was stopped goes on where it was when the
     same command is given again. Exit code 1 if a finding fails.
     """
+    from fg_onnx.audit.places import LocalPlace, clear
     from fg_onnx.audit.records import require_parquet
     from fg_onnx.comparison import comparing
     from fg_onnx.comparison.pair import open_pair
     from fg_onnx.comparison.policy import Policy, read_policy
     from fg_onnx.comparison.report import write_reports
-    from fg_onnx.files import replacing
     from fg_onnx.samples import is_array
 
     from .evaluate.judged import progress
@@ -169,29 +169,31 @@ def compare(
         shown=shown,
         batch=batch,
     )
-    pair = open_pair(
-        a,
-        b,
-        inputs=(input_a, input_b),
-        outputs=(output_a, output_b),
-        psi=psi,
-        device=device,
-        tf32=tf32,
-    )
-    if options.names is not None and classes is not None:
-        require_count(options.names, pair.a.session.manifest, classes)
-    paths = find_samples(images, pair.a.session)
-    asked = (preprocess_a or preprocess, preprocess_b or preprocess)
-    needs_steps = any(asked) or not all(map(is_array, paths))
-    steps = _steps(pair, asked) if needs_steps else None
-    prepared = comparing.prepare(pair, paths, steps, out, options)
-    document, timing = comparing.compare(prepared, progress)
-    written = write_reports(document, out)
-    found = document.to_dict()
-    # last, for its presence says that all is written
-    path = out / comparing.DOCUMENT
-    with replacing(path) as temporary:
-        temporary.write_text(to_json(found) + "\n", encoding="utf-8")
+    place = LocalPlace(out)
+    with place.claimed():
+        clear(place, comparing.WRITTEN)  # what was found before is not to be taken for the outcome
+        pair = open_pair(
+            a,
+            b,
+            inputs=(input_a, input_b),
+            outputs=(output_a, output_b),
+            psi=psi,
+            device=device,
+            tf32=tf32,
+        )
+        if options.names is not None and classes is not None:
+            require_count(options.names, pair.a.session.manifest, classes)
+        paths = find_samples(images, pair.a.session)
+        asked = (preprocess_a or preprocess, preprocess_b or preprocess)
+        needs_steps = any(asked) or not all(map(is_array, paths))
+        steps = _steps(pair, asked) if needs_steps else None
+        prepared = comparing.prepare(pair, paths, steps, out, options)
+        document, timing = comparing.compare(prepared, progress)
+        written = write_reports(document, place)
+        found = document.to_dict()
+        # last, for its presence says that all is written
+        with place.write(comparing.DOCUMENT) as file:
+            file.write(f"{to_json(found)}\n".encode())
     if json_:
         say_json(found)
     else:

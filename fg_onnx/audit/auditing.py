@@ -23,18 +23,21 @@ from fg_onnx.audit.model import Opened
 from fg_onnx.audit.pictures import Pictures
 from fg_onnx.audit.places import Place, place_of
 from fg_onnx.audit.policy import Policy
-from fg_onnx.audit.records import PART, Measured, Records
+from fg_onnx.audit.records import PART, Measured, Records, versions
 from fg_onnx.audit.remote import RemoteFile
+from fg_onnx.audit.report import FILES
 from fg_onnx.audit.running import BATCH, Subject, Tick, Timing, run_pending
 from fg_onnx.audit.sampled import Sampling, choose, look
 from fg_onnx.audit.summary import Summary
-from fg_onnx.audit.table import write_table
+from fg_onnx.audit.table import IMAGES, write_table
 from fg_onnx.audit.truths import UNKNOWN, Truths, read_truths
 from fg_onnx.errors import InputError
 from fg_onnx.pictures.preprocess import Preprocessing
 from fg_onnx.samples import is_array
 
 DOCUMENT = "audit.json"
+WRITTEN = (DOCUMENT, *FILES, IMAGES)
+"""What an audit leaves for others; the first says that all of it is there."""
 
 Array = npt.NDArray[Any]
 Progress = Callable[[str, Callable[[], int]], AbstractContextManager[Tick | None]]
@@ -119,10 +122,6 @@ def prepare(
     subject = Subject(session, steps, items, inside or None, options.batch)
     key = _key(opened, steps, inside or None, options)
     records = Records(Measured, place, key, items, options.part)
-    for name in place.names():
-        # what was begun when a run was killed has such names
-        if name == DOCUMENT or name.startswith((".audit.", ".images.")):
-            place.remove(name)
     records.require_writable()
     return Prepared(opened, subject, truths or None, records, options, place, names)
 
@@ -133,7 +132,7 @@ def _key(
     """All that the numbers of an image depend on beside the image."""
     model = opened.instrumented.model.SerializeToString(deterministic=True)
     return {
-        "version": __version__,
+        "versions": versions(),
         "model": hashlib.sha256(model).hexdigest(),
         "device": opened.session.device,
         "tolerance": opened.session.tolerance,  # it differs under TF32

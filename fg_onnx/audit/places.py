@@ -8,10 +8,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import BinaryIO, Protocol
 
 from fg_onnx.errors import OutputError
@@ -75,6 +75,19 @@ def place_of(where: str | os.PathLike[str] | Place) -> Place:
     if isinstance(where, str | os.PathLike):
         return LocalPlace(Path(where))
     return where
+
+
+def clear(place: Place, names: Sequence[str]) -> None:
+    """Take away files, and what was begun of them when a run was killed.
+
+    Raises:
+        OutputError: ``not-writable``.
+    """
+    begun = tuple(f".{PurePath(name).stem}." for name in names)
+    there = place.names()
+    for name in [*names, *(each for each in there if each.startswith(begun))]:
+        if name in there:
+            place.remove(name)
 
 
 def is_url(text: str) -> bool:
@@ -152,7 +165,9 @@ def _lock(held: int, folder: Path) -> None:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise OutputError(
-            "in-use", f"another audit is at work in `{folder}`", f"wait for it, or {_CHOOSE}"
+            "in-use",
+            f"another audit or comparison is at work in `{folder}`",
+            f"wait for it, or {_CHOOSE}",
         ) from error
     except OSError as error:
         # network file systems that lock no folders

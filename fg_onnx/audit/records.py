@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import re
 import typing
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,14 +18,19 @@ from typing import Annotated, Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import onnxruntime
 
+from fg_onnx._version import __version__
 from fg_onnx.audit.items import Item
 from fg_onnx.audit.places import Place
 from fg_onnx.errors import OutputError, RuntimeMissingError
+from fg_onnx.pictures.opencv import cv2
 
 PART = 64
 """Images in a part."""
 FOLDER = "parts"
+_OWN = re.compile(r"(\.)?\d{6,}\.[0-9a-f]{24}(?(1)\.\w+)\.parquet")
+"""What a part is called, and what it is called while it is written."""
 
 Array = npt.NDArray[Any]
 Few: TypeAlias = Annotated[Sequence[float], "float32"]
@@ -89,6 +95,12 @@ def require_parquet() -> Any:
         ) from error
 
 
+def versions() -> dict[str, str]:
+    """Of what the numbers of every image are computed with."""
+    own = {"fg-onnx": __version__}
+    return own | {each.__name__: each.__version__ for each in (np, cv2, onnxruntime)}
+
+
 class Records(Generic[Row]):
     """The parts of one audit; a copy in another process is of the same parts.
 
@@ -99,6 +111,7 @@ class Records(Generic[Row]):
         key: all that the numbers of every image depend on, as JSON can hold it.
         items: the images.
         size: of a part.
+        folder: in which the parts are.
 
     Raises:
         RuntimeMissingError: ``no-pyarrow``.
@@ -111,10 +124,11 @@ class Records(Generic[Row]):
         key: Mapping[str, Any],
         items: Sequence[Item],
         size: int = PART,
+        folder: str = FOLDER,
     ) -> None:
         require_parquet()
         self._row = row
-        self._place = place.below(FOLDER)
+        self._place = place.below(folder)
         self._items = items
         self.size = size
         text = json.dumps(key, sort_keys=True)
@@ -246,7 +260,7 @@ class Records(Generic[Row]):
             OutputError: it cannot be removed.
         """
         for name in set(self._place.names()).difference(self._names):
-            if name.endswith(".parquet"):
+            if _OWN.fullmatch(name):
                 self._place.remove(name)
 
     def is_whole(self, part: int) -> bool:

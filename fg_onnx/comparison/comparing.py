@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from fg_onnx.audit.items import list_items, require_fit
 from fg_onnx.audit.model import Opened
 from fg_onnx.audit.pictures import choose_shown
 from fg_onnx.audit.places import LocalPlace
-from fg_onnx.audit.records import PART, Records
+from fg_onnx.audit.records import PART, Records, versions
 from fg_onnx.audit.running import BATCH, Timing, run_pending
 from fg_onnx.audit.truths import UNKNOWN, Truths, read_truths
 from fg_onnx.comparison.document import (
@@ -35,14 +35,19 @@ from fg_onnx.comparison.measures import MEASURES
 from fg_onnx.comparison.pair import Pair
 from fg_onnx.comparison.pictures import Pictures, draw
 from fg_onnx.comparison.policy import Policy
+from fg_onnx.comparison.report import FILES
 from fg_onnx.comparison.running import Compared, Pairs
 from fg_onnx.comparison.summary import Summary
-from fg_onnx.comparison.table import write_table
+from fg_onnx.comparison.table import IMAGES, write_table
 from fg_onnx.errors import InputError
 from fg_onnx.pictures.preprocess import Preprocessing
 from fg_onnx.samples import is_array
 
 DOCUMENT = "compare.json"
+WRITTEN = (DOCUMENT, *FILES, IMAGES)
+"""What a comparison leaves for others; the first says that all of it is there."""
+FOLDER = "pairs"
+"""Of the parts; an audit in the same place has others."""
 
 Steps = tuple[Preprocessing, Preprocessing]
 
@@ -108,9 +113,8 @@ def prepare(
     names = options.names or pair.names
     classes = pair.a.session.manifest.classes
     truths = options.labels and read_truths(options.labels, items, names, classes)
-    records = Records(Compared, LocalPlace(folder), _key(pair, steps, options), items, options.part)
-    with suppress(FileNotFoundError, NotADirectoryError):
-        (folder / DOCUMENT).unlink()
+    key = _key(pair, steps, options)
+    records = Records(Compared, LocalPlace(folder), key, items, options.part, FOLDER)
     records.require_writable()
     pairs = Pairs(pair, steps, items, options.batch)
     return Prepared(pairs, truths or None, records, options, folder, names)
@@ -119,7 +123,7 @@ def prepare(
 def _key(pair: Pair, steps: Steps | None, options: Options) -> Mapping[str, Any]:
     """All that the numbers of an image depend on beside the image."""
     return {
-        "version": __version__,
+        "versions": versions(),
         "models": [_digest(opened) for opened in (pair.a, pair.b)],
         "preprocessing": [each.to_dict() for each in steps or ()],
         "batch": options.batch,

@@ -13,7 +13,7 @@ from fg_onnx.comparison.running import Compared
 from fg_onnx.comparison.summary import Summary
 from fg_onnx.files import replacing
 
-IMAGES = "images.parquet"
+IMAGES = "pairs.parquet"
 
 
 def write_table(

@@ -9,9 +9,6 @@ import time
 
 from fg_onnx.audit import auditing
 from fg_onnx.audit.records import FOLDER
-from fg_onnx.audit.table import IMAGES
-
-WRITTEN = (auditing.DOCUMENT, IMAGES, "audit.html", "audit.md", "audit.xml")
 
 _PARTS_OF_FOUR = (
     "import sys, fg_onnx.audit.auditing as auditing\n"
@@ -51,7 +48,7 @@ def parts_of(out):
 
 def written(out):
     """The bytes of all that an audit leaves for others."""
-    return {name: (out / name).read_bytes() for name in WRITTEN}
+    return {name: (out / name).read_bytes() for name in auditing.WRITTEN}
 
 
 def leftovers(out):

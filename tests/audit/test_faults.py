@@ -83,7 +83,10 @@ def test_two_audits_of_one_folder_are_refused(tmp_path, place):
     with LocalPlace(out).claimed():
         refused = run(*place, out)
     assert refused.returncode == 2
-    assert refused.stderr.splitlines()[0] == f"error: another audit is at work in `{out}`"
+    assert (
+        refused.stderr.splitlines()[0]
+        == f"error: another audit or comparison is at work in `{out}`"
+    )
     assert not out.exists()  # nothing was written
     with LocalPlace(out).claimed():
         pass

@@ -8,16 +8,16 @@ import os
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
+import onnxruntime
 import pyarrow.parquet as pq
 import pytest
 
-from audit.nets import UNIT, audited, net, photographs
-from fg_onnx.audit import auditing, running
-from fg_onnx.audit.model import open_audited
+from audit.nets import audited, net, photographs
+from fg_onnx.audit import running
 from fg_onnx.audit.records import FOLDER, require_parquet
 from fg_onnx.audit.table import IMAGES
-from fg_onnx.cli.console import to_json
 from fg_onnx.errors import OutputError, RuntimeMissingError
 from fg_onnx.pictures.preprocess import Preprocessing
 
@@ -187,16 +187,28 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_runs(tmp_path, 
     assert measured == []
 
 
-def test_an_earlier_document_is_gone_while_it_runs(tmp_path, place):
-    model, paths = place
+def test_only_parts_are_removed(tmp_path, place):
     out = tmp_path / "out"
-    document = audited(model, paths, out, steps=UNIT)
-    (out / auditing.DOCUMENT).write_text(to_json(document.to_dict()))
-    chosen = auditing.Options(sample=0, shown=0)
-    prepared = auditing.prepare(open_audited(model), paths, UNIT, out, chosen)
-    with pytest.raises(OSError, match="No space"):
-        auditing.audit(prepared, engine=full)
-    assert not (out / auditing.DOCUMENT).exists()
+    audited(*place, out)
+    digest = "0123456789abcdef" * 2
+    others = [f"000000.{digest[:24]}.parquet", f".000001.{digest[:24]}.k1ll3d__.parquet"]
+    kept = ["mine.parquet", f"000000.{digest}.parquet", f"000000.{digest[:24]}.parquet.old"]
+    for name in (*others, *kept):
+        (out / FOLDER / name).write_bytes(b"")
+    audited(*place, out)
+    assert not set(others) & set(parts_of(out))
+    assert set(kept) < set(parts_of(out))
+
+
+@pytest.mark.parametrize("library", [np, cv2, onnxruntime])
+def test_another_version_of_what_computes_measures_again(
+    tmp_path, place, measured, monkeypatch, library
+):
+    audited(*place, tmp_path / "out")
+    measured.clear()
+    monkeypatch.setattr(library, "__version__", "0.0.1")
+    audited(*place, tmp_path / "out")
+    assert measured == list(range(10))
 
 
 def test_without_pyarrow(monkeypatch):

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from commands import FASHION, FASHION_VGG, everything_in, fg, fg_process, write_image, write_model
 
+from fg_onnx.audit import auditing
 from fg_onnx.audit.document import Document
 
 STEPS = FASHION / "preprocess.yaml"
@@ -185,3 +186,14 @@ def test_help_is_quick_and_complete():
     assert found.code == 0
     for option in ("--labels", "--boxes", "--policy", "--classes", "--sample", "--shown"):
         assert option in found.out
+
+
+@pytest.mark.parametrize("fault", ["images", "model"])
+def test_an_earlier_verdict_does_not_outlive_an_audit_that_cannot_be_done(tmp_path, audit, fault):
+    assert audit(*PLAIN).code == 0
+    held = {path.name for path in (tmp_path / "out").iterdir()}
+    assert held == {*auditing.WRITTEN, "parts"}
+    (tmp_path / "broken.png").write_bytes(b"no")
+    other = {"images": tmp_path / "broken.png"} if fault == "images" else {"model": STEPS}
+    assert audit(*PLAIN, **other).code == 2
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"parts"}

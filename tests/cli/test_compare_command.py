@@ -9,6 +9,10 @@ import numpy as np
 import pytest
 from commands import CLASSIFIER, fg, fg_process, write_image, write_model
 
+from fg_onnx.audit import auditing
+from fg_onnx.audit.places import LocalPlace
+from fg_onnx.comparison import comparing
+
 TINY = "size: [8, 8]\nfit: stretch\n"
 
 
@@ -127,3 +131,34 @@ def test_help_is_quick_and_complete():
     assert found.code == 0
     for option in ("--preprocess-a", "--preprocess-b", "--least-agreement", "--policy", "--shown"):
         assert option in found.out
+
+
+def test_an_earlier_verdict_does_not_outlive_a_comparison_that_cannot_be_done(
+    compare, steps, tmp_path
+):
+    assert compare(*steps).code == 0
+    held = {path.name for path in (tmp_path / "out").iterdir()}
+    assert held == {*comparing.WRITTEN, "pairs"}
+    (tmp_path / "broken.png").write_bytes(b"no")
+    assert compare(*steps, images=tmp_path / "broken.png").code == 2
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"pairs"}
+
+
+def test_an_audit_in_the_same_folder_is_left_alone(compare, steps, tmp_path):
+    out = tmp_path / "out"
+
+    def audit():
+        options = [*steps, "--sample", 0, "-o", out]
+        return fg("audit", tmp_path / "a.onnx", tmp_path / "images", *options)
+
+    assert "4 images measured" in audit().err
+    held = {name: (out / name).read_bytes() for name in auditing.WRITTEN}
+    assert "4 images compared" in compare(*steps).err
+    assert {name: (out / name).read_bytes() for name in auditing.WRITTEN} == held
+    # neither has to measure again
+    assert "measured" not in audit().err
+    assert "compared" not in compare(*steps).err
+    with LocalPlace(out).claimed():
+        refused = compare(*steps)
+    assert refused.code == 2
+    assert "another audit or comparison is at work" in refused.err

@@ -40,7 +40,7 @@ def test_the_commands_run_and_leave_what_is_listed(tmp_path, monkeypatch):
         assert found.code == 0, (line, found.out, found.err)
     listed = re.findall(r"^\| `([^`]+)`", section("Files"), flags=re.MULTILINE)
     assert {path.name for path in Path("compare").iterdir()} == {n.strip("/") for n in listed}
-    columns = pq.read_schema("compare/images.parquet").names
+    columns = pq.read_schema("compare/pairs.parquet").names
     assert [name for name in columns if f"`{name}`" not in PAGE] == []
 
 

@@ -60,7 +60,7 @@ def test_with_itself_it_agrees_exactly(compare, tmp_path):
     assert document.a == document.b
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"compare.html", "compare.json", "compare.md", "compare.xml",
-                     "images.parquet", "parts"}  # fmt: skip
+                     "pairs.parquet", "pairs"}  # fmt: skip
 
 
 def test_its_later_opset_explains_the_same(compare, made):
@@ -89,7 +89,7 @@ def test_int8_agrees_and_its_maps_are_near(compare, made, tmp_path):
     # the terms of both stand in other columns of B
     both = [layer for layer in document.layers if layer.drift is not None]
     assert sum(layer.drift for layer in both) == pytest.approx(found["drift"])
-    rows = pq.read_table(tmp_path / "out" / "images.parquet").to_pylist()
+    rows = pq.read_table(tmp_path / "out" / "pairs.parquet").to_pylist()
     names = ["input", *(site.name for site in document.b.model.sites)]
     for layer in both:
         column = [row["contributions_b"][names.index(layer.name)] for row in rows]
@@ -121,7 +121,7 @@ def test_classes_in_another_order(compare, made, tmp_path):
         (0, (row.index + 1) % 10) for row in document.classes
     }
     # in both the class is explained that A predicts, which is another score in B
-    rows = pq.read_table(tmp_path / "out" / "images.parquet").to_pylist()
+    rows = pq.read_table(tmp_path / "out" / "pairs.parquet").to_pylist()
     session = Session(instrument(made["turned_classes"]), threads=1)
     steps = load_preprocessing(str(STEPS))
     for row in rows:
@@ -134,7 +134,7 @@ def test_classes_in_another_order(compare, made, tmp_path):
 def test_what_is_kept_of_an_image(compare, made, tmp_path):
     """All numbers again, one image at a time, in a few plain lines."""
     compare(made["noisy"], "--classes", LABELS)
-    rows = pq.read_table(tmp_path / "out" / "images.parquet").to_pylist()
+    rows = pq.read_table(tmp_path / "out" / "pairs.parquet").to_pylist()
     sessions = [Session(instrument(path), threads=1) for path in (FASHION_VGG, made["noisy"])]
     steps = load_preprocessing(str(STEPS))
     assert [row["name"] for row in rows] == sorted(map(str, FASHION.glob("*.png")))
@@ -161,7 +161,7 @@ def test_what_is_kept_of_an_image(compare, made, tmp_path):
 
 def test_the_ledger_is_the_mean_over_the_images(compare, made, tmp_path):
     _, document = compare(made["noisy"])
-    rows = pq.read_table(tmp_path / "out" / "images.parquet").to_pylist()
+    rows = pq.read_table(tmp_path / "out" / "pairs.parquet").to_pylist()
     for side, shown in (("a", document.a), ("b", document.b)):
         kinds = [site.kind for site in shown.model.sites]
         split = [shares(np.array(row[f"contributions_{side}"]), kinds) for row in rows]

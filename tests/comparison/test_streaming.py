@@ -18,9 +18,8 @@ from peaks import peak_of
 
 from comparison.models import checks_of, compared, means
 from fg_onnx import Session
-from fg_onnx.audit.records import FOLDER
 from fg_onnx.comparison import running
-from fg_onnx.comparison.comparing import DOCUMENT
+from fg_onnx.comparison.comparing import DOCUMENT, FOLDER
 from fg_onnx.comparison.running import Pairs
 from fg_onnx.comparison.table import IMAGES
 from fg_onnx.errors import InputError

@@ -3,6 +3,6 @@
 Everything is made of an `fg_onnx.audit.document.Document` and of nothing else.
 """
 
-from fg_onnx.audit.report.writing import write_reports
+from fg_onnx.audit.report.writing import FILES, write_reports
 
-__all__ = ["write_reports"]
+__all__ = ["FILES", "write_reports"]

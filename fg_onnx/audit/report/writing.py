@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 from fg_onnx.audit.document import Document
@@ -11,6 +12,10 @@ from fg_onnx.audit.places import Place, place_of
 from fg_onnx.audit.report import junit, markdown, page
 
 STEM = "audit"
+_FORMS: Mapping[str, Callable[[Document], str]] = MappingProxyType(
+    {"html": page.text, "md": markdown.text, "xml": junit.text}
+)
+FILES = tuple(f"{STEM}.{suffix}" for suffix in _FORMS)
 
 T = TypeVar("T")
 
@@ -30,8 +35,7 @@ def write_reports(document: Document, folder: str | Path | Place) -> list[Path |
     Raises:
         OutputError: ``not-writable``.
     """
-    forms = {"html": page.text, "md": markdown.text, "xml": junit.text}
-    return write_forms(document, folder, STEM, forms)
+    return write_forms(document, folder, STEM, _FORMS)
 
 
 def write_forms(
