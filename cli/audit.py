@@ -22,6 +22,7 @@ from .options import (
     PreprocessOption,
     PsiOption,
     SeedOption,
+    ShownOption,
 )
 
 if TYPE_CHECKING:
@@ -84,9 +85,7 @@ def audit(
             help="Images that are perturbed, and looked at with random parameters; 0: none.",
         ),
     ] = 16,
-    shown: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Images that have pictures, at most.")
-    ] = 64,
+    shown: ShownOption = 64,
     batch: Annotated[
         int, typer.Option(min=1, metavar="N", help="Images that are run at once.")
     ] = 8,

@@ -18,6 +18,7 @@ from .options import (
     PreprocessOption,
     PsiOption,
     SeedOption,
+    ShownOption,
 )
 
 if TYPE_CHECKING:
@@ -93,9 +94,7 @@ def compare(
             help="Class names, one a line, the first for index 0. Default: the models' own.",
         ),
     ] = None,
-    shown: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Images that have pictures, at most.")
-    ] = 48,
+    shown: ShownOption = 48,
     batch: Annotated[
         int, typer.Option(min=1, metavar="N", help="Images that are run at once.")
     ] = 8,

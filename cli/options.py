@@ -68,6 +68,12 @@ MethodsOption: TypeAlias = Annotated[
         "fullgrad:psi=abs.",
     ),
 ]
+ShownOption: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        min=0, max=1000, metavar="N", help="Images that have pictures, at most; 1000 at the most."
+    ),
+]
 SeedOption: TypeAlias = Annotated[
     int, typer.Option(min=0, help="Of all that is drawn by chance: the same gives the same.")
 ]

@@ -196,6 +196,7 @@ def audit(
         ),
         labels_unused=truths.unused if truths else (),
         boxes_unused=subject.inside.unused if subject.inside else (),
+        marked=summary.sound & (subject.inside.marked(len(items)) if subject.inside else False),
         listed=options.listed,
     )
     checks, findings = find(facts, options.policy)
@@ -254,11 +255,16 @@ def _classes(facts: Facts, names: Sequence[str] | None) -> tuple[ClassRow, ...]:
                 label=label_of(names, target),
                 images=int(counts[target]),
                 right=int((own & summary.right).sum()) / labelled if labelled else None,
-                outliers=int((facts.outliers[own] > 1).sum()),
+                outliers=_beyond(facts.outliers[own]),
                 mean_map=pictures.draw_mean(summary.mean_maps[target]) if drawn else None,
             )
         )
     return tuple(found)
+
+
+def _beyond(outliers: Array) -> int | None:
+    """How many images of a class lie beyond the limit; None of a class that is too small."""
+    return int((outliers > 1).sum()) if np.isfinite(outliers).any() else None
 
 
 def _rows(
@@ -308,6 +314,7 @@ def _row(
         target=measured.target,
         label=label_of(names, measured.target),
         truth=truth,
+        truth_label=None if truth is None else label_of(names, truth),
         score=measured.score,
         residual=measured.residual,
         shares=shares(np.asarray(measured.contributions), kinds),

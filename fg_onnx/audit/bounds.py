@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -171,6 +171,37 @@ def settle(
         dataclasses.replace(each.check, finding=places.get(id(each.finding))) for each in judged
     ]
     return tuple(checks), tuple(found)
+
+
+class Labelled(Protocol):
+    """What is known of the images' labels."""
+
+    @property
+    def truths(self) -> Array | None:
+        """The class of every image, None without labels."""
+
+    @property
+    def sound(self) -> Array:
+        """Whether each image could be read and run."""
+
+    @property
+    def labelled(self) -> Array:
+        """Whether each of these has a label."""
+
+
+def unlabelled(summary: Labelled, names: Callable[[Array], tuple[str, ...]]) -> Iterator[Finding]:
+    """A note where some images that could be read have no label, and others have one."""
+    without = np.flatnonzero(summary.sound & ~summary.labelled)
+    if summary.truths is not None and len(without):
+        yield Finding(
+            "labels",
+            "note",
+            f"{counted(len(without), 'image')} without a label",
+            "The accuracy is that of the others.",
+            float(len(without)),
+            None,
+            names(without),
+        )
 
 
 def worst_first(values: Array, chosen: Array) -> Array:

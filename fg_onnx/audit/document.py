@@ -174,7 +174,7 @@ class ClassRow:
         label: its name, None where that is not known.
         images: predicted to be of it.
         right: of those with a label, the share whose label it is; None without labels.
-        outliers: how many have a map unlike the others'.
+        outliers: how many have a map unlike the others', None where there are too few to tell.
         mean_map: the mean map as a picture, a data URI; None if there is no flat map.
     """
 
@@ -182,7 +182,7 @@ class ClassRow:
     label: str | None
     images: int
     right: float | None
-    outliers: int
+    outliers: int | None
     mean_map: str | None
 
 
@@ -196,6 +196,7 @@ class ImageRow:
         target: the explained class.
         label: its name, None where that is not known.
         truth: the class that the labels file names, None without.
+        truth_label: its name, None where that is not known.
         score: the explained scalar.
         residual: of completeness.
         shares: of ``input``, ``bias``, ``batchnorm`` and ``implicit`` in the sum of magnitudes.
@@ -216,6 +217,7 @@ class ImageRow:
     target: int | None
     label: str | None
     truth: int | None
+    truth_label: str | None
     score: float | None
     residual: float | None
     shares: Mapping[str, float]

@@ -9,7 +9,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fg_onnx.audit.bounds import Judged, Rule, counted, listed, rules, settle, worst_first
+from fg_onnx.audit.bounds import (
+    Judged,
+    Rule,
+    counted,
+    listed,
+    rules,
+    settle,
+    unlabelled,
+    worst_first,
+)
 from fg_onnx.audit.document import Check, Finding, ModelCard
 from fg_onnx.audit.items import Item
 from fg_onnx.audit.policy import Policy, schema
@@ -34,6 +43,7 @@ class Facts:
         sampled: what was done to a sample.
         labels_unused: names in the labels file that stand for no image.
         boxes_unused: likewise, of the boxes.
+        marked: whether there are boxes or a mask of each image, broken ones not among them.
         listed: how many images a finding names at most.
     """
 
@@ -47,6 +57,7 @@ class Facts:
     sampled: Sampled
     labels_unused: Sequence[str]
     boxes_unused: Sequence[str]
+    marked: Array
     listed: int
 
     def names(self, worst: Array | Sequence[int]) -> tuple[str, ...]:
@@ -63,6 +74,7 @@ def find(facts: Facts, policy: Policy) -> tuple[tuple[Check, ...], tuple[Finding
 
 
 def _notes(facts: Facts) -> Iterator[Finding]:
+    yield from unlabelled(facts.summary, facts.names)
     for what, unused in (("labels", facts.labels_unused), ("boxes", facts.boxes_unused)):
         if unused:
             yield Finding(
@@ -74,6 +86,18 @@ def _notes(facts: Facts) -> Iterator[Finding]:
                 None,
                 (),
             )
+    unseen = np.flatnonzero(facts.marked & np.isnan(facts.summary.column("inside")))
+    if len(unseen):
+        yield Finding(
+            "boxes",
+            "note",
+            f"Nothing that was marked in {counted(len(unseen), 'image')} is measured",
+            "The boxes or masks lie outside what the model sees, or the map has no mass: these "
+            "images are in no number of what is inside.",
+            float(len(unseen)),
+            None,
+            facts.names(unseen),
+        )
     for name, reason in facts.sampled.reasons.items():
         title = "A check on a sample could not be made"
         yield Finding("sample", "note", title, f"{name}: {reason}.", None, None, ())
@@ -117,6 +141,15 @@ def _broken(facts: Facts, rule: Rule) -> Iterator[Judged]:
 
 def _accuracy(facts: Facts, rule: Rule) -> Iterator[Judged]:
     what, summary = "share of labelled images predicted right", facts.summary
+    if summary.truths is not None:
+        labelled = float(summary.labelled.sum() / summary.sound.sum())
+        yield from rule.bounded(
+            "share of images with a label",
+            labelled,
+            f"{labelled:.1%} of the images have a label",
+            "The accuracy is that of the others: label more images, or leave them out.",
+            bounds={"least": rule.settings["labelled"] or None},
+        )
     accuracy, least = summary.accuracy, rule.settings.get("least")
     if accuracy is None:
         yield rule.unmade(what, "No image has a label", "Give --labels.")

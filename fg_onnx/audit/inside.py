@@ -63,6 +63,12 @@ class Inside:
     digest: str
     unused: Sequence[str]
 
+    def marked(self, images: int) -> Array:
+        """Of which of so many images something was marked."""
+        found = np.zeros(images, dtype=bool)
+        found[[*self.boxes, *self.masks]] = True
+        return found
+
     def of(self, item: Item, sample: Sample, grid: tuple[int, ...]) -> Array | None:
         """The share of each pixel of the input that is marked, float64 [H, W].
 

@@ -111,6 +111,9 @@ def _told(error: Any) -> Iterator[Fault]:
         known = list(error.schema["properties"])
         for key in sorted(set(error.instance) - set(known)):
             yield (*place, key), f"there is no such key; the known ones are: {', '.join(known)}"
+    elif error.validator == "required":
+        missing = [key for key in error.validator_value if key not in error.instance]
+        yield place, f"`{missing[0]}` is missing, and without it nothing is checked"
     elif error.validator == "type":
         yield place, f"it is {shown(error.instance)}, and {_WORDS[error.validator_value]} is wanted"
     else:

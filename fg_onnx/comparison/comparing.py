@@ -296,6 +296,7 @@ def _row(
         target_b=measured.target_b,
         label_b=label_of(names, measured.target_b),
         truth=truth,
+        truth_label=None if truth is None else label_of(names, truth),
         score_a=measured.score_a,
         score_b=measured.score_b,
         residual_a=measured.residual_a,

@@ -118,6 +118,7 @@ class PairRow:
         target_b: the class that B predicts.
         label_b: its name, None where that is not known.
         truth: the class that the labels file names, None without.
+        truth_label: its name, None where that is not known.
         score_a: the explained scalar in A; this and what follows is None if it is not finite.
         score_b: that of the same class in B.
         residual_a: of completeness in A.
@@ -137,6 +138,7 @@ class PairRow:
     target_b: int
     label_b: str | None
     truth: int | None
+    truth_label: str | None
     score_a: float | None
     score_b: float | None
     residual_a: float | None

@@ -11,7 +11,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fg_onnx.audit.bounds import Judged, Limits, Rule, counted, listed, rules, settle, worst_first
+from fg_onnx.audit.bounds import (
+    Judged,
+    Limits,
+    Rule,
+    counted,
+    listed,
+    rules,
+    settle,
+    unlabelled,
+    worst_first,
+)
 from fg_onnx.audit.document import Bound, Check, Finding
 from fg_onnx.audit.items import Item
 from fg_onnx.comparison.measures import MEASURES
@@ -78,6 +88,7 @@ def _notes(facts: Facts) -> Iterator[Finding]:
             None,
             (),
         )
+    yield from unlabelled(facts.summary, facts.of)
     if not facts.pair.has_maps:
         why = "A model has no map: its input has no grid, or it was instrumented without."
         yield Finding("maps", "warning", "No maps were compared", why, None, None, ())

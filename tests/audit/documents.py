@@ -53,12 +53,14 @@ def distribution(values, bins: int = 20, logarithmic: bool = False) -> Distribut
 def row(place: int, **changes) -> ImageRow:
     """The image of that place: its numbers are told apart, and known from it."""
     target = place % len(LABELS)
+    truth = target if place % 5 else (target + 1) % len(LABELS)
     known = {
         "name": f"images/{LABELS[target].lower()}_{place:03}.png",
         "broken": None,
         "target": target,
         "label": LABELS[target],
-        "truth": target if place % 5 else (target + 1) % len(LABELS),
+        "truth": truth,
+        "truth_label": LABELS[truth],
         "score": 10.0 + (place * 7) % 13 + place / 1000,
         "residual": 1e-7 * (1 + (place * 5) % 11 + place / 1000),
         "shares": {"input": 0.4, "bias": 0.3, "batchnorm": 0.2, "implicit": 0.1},
@@ -159,8 +161,8 @@ def empty() -> Document:
 def broken() -> Document:
     """With an image that could not be read, and one of which there is no picture."""
     none = dict.fromkeys(
-        ["target", "label", "truth", "score", "residual", "concentration", "centre", "border",
-         "inside", "pointing", "outlier", "picture", "overlay"]
+        ["target", "label", "truth", "truth_label", "score", "residual", "concentration", "centre",
+         "border", "inside", "pointing", "outlier", "picture", "overlay"]
     )  # fmt: skip
     unread = row(
         0, name="torn.png", broken="it is damaged or cut short", shares={}, layers=(), **none

@@ -91,6 +91,7 @@ def fashion() -> Document:
                 target=target,
                 label=labels[target],
                 truth=truth,
+                truth_label=labels[truth],
                 score=float(found.scores[place]),
                 residual=float(found.residual[place]),
                 shares={

@@ -15,6 +15,7 @@ from audit.nets import UNIT, audited, checks_of, net, photographs
 from fg_onnx import Session, instrument
 from fg_onnx.audit.document import Document
 from fg_onnx.audit.policy import schema
+from fg_onnx.audit.report.cards import Cards
 from fg_onnx.cli.console import to_json
 
 
@@ -92,6 +93,55 @@ def test_accuracy(tmp_path, place):
     assert "accuracy" not in checks_of(run({"accuracy": {"least": count / 16}}, labels=labels))
     # without labels it cannot be said to hold
     assert checks_of(run({"accuracy": {"least": 0.5}}))["accuracy"].severity == "fail"
+
+
+def test_images_without_a_label_are_told(tmp_path, place):
+    _, paths, run = place
+    labels = tmp_path / "labels.csv"
+    labels.write_text(f"{paths[0].stem},0\n{paths[1].stem},0\n")
+    document = run({"accuracy": {"least": 0}}, labels=labels)
+    (note,) = [each for each in document.findings if each.check == "labels"]
+    assert (note.severity, note.measured, len(note.images)) == ("note", 14, 14)
+    share, accuracy = told(document, "accuracy")
+    assert (share.measured, share.outcome, share.limit) == (2 / 16, "not made", None)
+    assert (accuracy.measured, accuracy.outcome) == (document.accuracy, "passed")
+    strict = run({"accuracy": {"least": 0, "labelled": 0.5}}, labels=labels)
+    assert strict.verdict == "fail"
+    assert (checks_of(strict)["accuracy"].measured, checks_of(strict)["accuracy"].limit) == (
+        0.125,
+        0.5,
+    )
+    assert run({"accuracy": {"least": 0, "labelled": 0.125}}, labels=labels).verdict == "pass"
+
+
+def test_boxes_that_the_model_does_not_see_are_told(tmp_path, place):
+    _, paths, run = place
+    (tmp_path / "boxes.csv").write_text(
+        f"{paths[0].stem},1,1,5,5\n{paths[3].stem},900,900,950,950\n"
+    )
+    document = run(boxes=tmp_path / "boxes.csv")
+    (note,) = [each for each in document.findings if each.check == "boxes"]
+    assert (note.severity, note.measured, note.images) == ("note", 1, (str(paths[3]),))
+    (tmp_path / "boxes.csv").write_text(f"{paths[0].stem},1,1,5,5\n")
+    assert "boxes" not in checks_of(run(boxes=tmp_path / "boxes.csv"))
+
+
+def test_the_true_class_has_its_name_though_it_is_never_predicted(tmp_path, place):
+    _, paths, run = place
+    unseen = min(set(range(5)) - {row.index for row in run().classes})
+    labels = tmp_path / "labels.csv"
+    labels.write_text(f"{paths[0].stem},{unseen}\n")
+    names = tuple(f"class of {n}" for n in range(5))
+    document = run(labels=labels, names=names, shown=16)
+    (row,) = [row for row in document.rows if row.truth is not None]
+    assert row.truth_label == f"class of {unseen}"
+    assert f"class of {unseen}" in Cards(document).card(document.rows.index(row))
+
+
+def test_a_class_too_small_for_outliers_has_none(place):
+    small = place[2]()
+    assert {each.outliers for each in small.classes if each.images < 8} == {None}
+    assert {each.outliers for each in small.classes if each.images >= 8} <= {0, 1, 2}
 
 
 def test_shares(place):

@@ -48,7 +48,7 @@ def test_what_is_given_overrides_and_false_turns_off(policy):
     checks = found.checks
     assert checks["residual"] == {"most": 1e-3, "severity": "fail"}
     assert "border" not in checks
-    assert checks["accuracy"] == {"least": 0.9, "severity": "warning"}
+    assert checks["accuracy"] == {"least": 0.9, "labelled": 0, "severity": "warning"}
     assert checks["model"] == {"forbidden": ["Loop", "If"], "severity": "fail"}
     assert checks["dead"]["images"] == 0.99
 
@@ -75,6 +75,8 @@ def test_an_empty_file_is_the_default(policy):
         ("broken:\n  severity: bad\n", 2, "'bad' is not one of ['fail', 'warning', 'note']"),
         ("shares:\n  input:\n    leat: 0.1\n", 3, "`shares.input.leat`: there is no such key"),
         ("model:\n  sha256:\n  - abc\n", 3, "`model.sha256.0`: 'abc' does not match"),
+        ("accuracy: {}\n", 1, "`accuracy`: `least` is missing, and without it nothing is checked"),
+        ("pointing: {severity: note}\n", 1, "`pointing`: `least` is missing"),
         ("model: {operators: []}\n", 1, "[] should be non-empty"),
         ("- residual\n", 1, "`all of it`"),
         ("broken: {most: 0}\nbroken: {most: 1}\n", 2, "each stands once"),

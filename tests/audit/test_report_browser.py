@@ -51,6 +51,17 @@ def test_loads_and_fits(browser, pages, name, width, dark):
     assert browser.tell(across) <= width
 
 
+@pytest.mark.parametrize("width", [360, 1200])
+def test_the_layers_of_an_image_are_one_row(browser, tmp_path, width):
+    maps = tuple((f"layer {n}", documents.square((0, n, 0))) for n in range(6))
+    made = documents.usual(rows=tuple(documents.row(n, layers=maps) for n in range(3)))
+    (tmp_path / "page.html").write_text(page.text(made), "utf-8")
+    browser.open(tmp_path / "page.html", width=width)
+    tops = "Array.from(document.querySelectorAll('#image-0 .strip li')).map(li => li.offsetTop)"
+    found = browser.tell(tops)
+    assert (len(found), len(set(found))) == (6, 1)
+
+
 def test_pages_through_all_images_once(usual):
     seen = []
     assert usual.tell(COUNT) == "1 to 24 of 60"

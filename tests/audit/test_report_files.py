@@ -77,6 +77,13 @@ def test_what_became_of_every_check_is_shown(form):
     assert "checks:" not in " ".join(Read(page.text(documents.empty())).said)
 
 
+def test_a_class_without_outliers_has_no_number():
+    classes = (documents.replaced(documents.usual().classes[0], outliers=None),)
+    document = documents.usual(classes=classes)
+    assert '<td class="number">–</td></tr>' in page.text(document)
+    assert "| – |" in markdown.text(document).splitlines()[-3]
+
+
 def test_a_residual_that_is_not_finite_is_in_the_head():
     found = documents.usual()
     assert "not finite" not in page.text(found)

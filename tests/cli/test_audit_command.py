@@ -197,3 +197,9 @@ def test_an_earlier_verdict_does_not_outlive_an_audit_that_cannot_be_done(tmp_pa
     other = {"images": tmp_path / "broken.png"} if fault == "images" else {"model": STEPS}
     assert audit(*PLAIN, **other).code == 2
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"parts"}
+
+
+def test_pictures_have_a_cap(audit):
+    refused = audit(*PLAIN, "--shown", 1001)
+    assert refused.code == 2
+    assert "1000" in refused.err

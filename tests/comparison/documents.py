@@ -62,6 +62,7 @@ def row(place: int, **changes) -> PairRow:
         "target_b": other,
         "label_b": LABELS[other],
         "truth": target,
+        "truth_label": LABELS[target],
         "score_a": 10.0 + place,
         "score_b": 9.0 + place,
         "residual_a": 1e-7,

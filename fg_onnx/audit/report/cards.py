@@ -17,7 +17,6 @@ class Cards:
     def __init__(self, document: Document) -> None:
         self._document = document
         self._folder = words.folder(document)
-        self._labels = {each.index: each.label for each in document.classes}
         self._named: dict[str, list[int]] = {}
         for place, finding in enumerate(document.findings):
             for name in finding.images:
@@ -65,7 +64,7 @@ class Cards:
         if row.truth is not None and row.truth == row.target:
             judged = element("span", "right", class_="right")
         elif row.truth is not None:
-            truth = words.of_class(row.truth, self._labels.get(row.truth))
+            truth = words.of_class(row.truth, row.truth_label)
             judged = element("span", "labelled ", element("bdi", truth), class_="wrong")
         return element("p", label, judged, class_="said")
 

@@ -161,7 +161,7 @@ def _classes(document: Document) -> str:
                 plain(words.of_class(row.index, row.label)),
                 count(row.images),
                 percent(row.right),
-                count(row.outliers),
+                number(row.outliers),
             )
             for row in listed
         ),

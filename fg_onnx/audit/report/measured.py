@@ -150,7 +150,7 @@ def classes(document: Document) -> Html:
                 class_="barred",
             ),
             percent(row.right),
-            count(row.outliers),
+            NONE if row.outliers is None else count(row.outliers),
         )
         for row in document.classes
     )

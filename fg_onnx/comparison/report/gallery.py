@@ -112,7 +112,7 @@ def _said(row: PairRow) -> Html:
         )
     truth = None
     if row.truth is not None and row.truth != row.target:
-        truth = element("span", f"labelled {of_class(row.truth, None)}")
+        truth = element("span", "labelled ", element("bdi", of_class(row.truth, row.truth_label)))
     return element("p", label, other, truth, class_="said")
 
 
