@@ -27,6 +27,26 @@ def save(path: Path, pixels: Any, dtype: Any = np.uint8) -> Path:
 # --- finding ------------------------------------------------------------------------------------
 
 
+def test_a_folder_of_folders_is_told_how_to_be_named(tmp_path: Path) -> None:
+    for name in ("cat/1.JPG", "dog/2.JPG"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    with pytest.raises(InputError, match="no image lies in the folder") as caught:
+        find_images([tmp_path])
+    every = str(caught.value.hint).split("'")[1]
+    assert find_images([every]) == [tmp_path / "cat/1.JPG", tmp_path / "dog/2.JPG"]
+
+
+def test_a_link_that_leads_nowhere_is_not_left_out(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    link = tmp_path / "b.png"
+    link.symlink_to(tmp_path / "gone.png")
+    for pattern in (tmp_path, str(tmp_path / "*.png")):
+        assert find_images([pattern]) == [tmp_path / "a.png", link]
+    with pytest.raises(InputError, match="there is no image"):
+        read_image(link)
+
+
 def test_files_folders_and_globs_each_once_and_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -195,7 +195,8 @@ def _bias_driven(facts: Facts, rule: Rule) -> Iterator[Judged]:
         share <= most,
         f"{counted(len(driven), 'prediction')} driven by biases",
         f"The input term has less than {below:.1%} of the sum of magnitudes: these "
-        "scores come from what the layers add, within the region that the input selects.",
+        "scores come from what the layers add, within the region that the input selects. Within "
+        "the term products of both signs cancel: single pixels may count all the same.",
         facts.names(driven),
         bound="most",
         limit=most,

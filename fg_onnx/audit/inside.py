@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fg_onnx.audit.items import Item
+from fg_onnx.audit.items import Item, as_text
 from fg_onnx.audit.matching import Matching
 from fg_onnx.audit.measures import overlaps
 from fg_onnx.errors import InputError
@@ -143,7 +143,7 @@ def read_inside(
     masks: dict[int, Path] = {}
     if path.is_dir():
         files = find_images([path], IMAGE_SUFFIXES)
-        matching = Matching([file.stem for file in files], items, str(path), "bad-boxes")
+        matching = Matching([as_text(file.stem) for file in files], items, str(path), "bad-boxes")
         masks = {number: files[at] for number, at in matching.found.items()}
         digest = [Item(file).state for file in files]
     else:

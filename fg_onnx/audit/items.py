@@ -43,7 +43,7 @@ class Item:
     @property
     def name(self) -> str:
         """The path, with ``[row]`` of an array of several; bytes that are no text are escaped."""
-        text = os.fsencode(str(self.path)).decode("utf-8", "backslashreplace")
+        text = as_text(str(self.path))
         return text if self.row is None else f"{text}[{self.row}]"
 
     @property
@@ -64,6 +64,11 @@ class Broken:
 
     number: int
     reason: str
+
+
+def as_text(path: str) -> str:
+    r"""A path; its bytes that are no text as ``\xff``."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def find_files(patterns: Sequence[str], session: Session) -> list[Path | RemoteFile]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import PurePath
+from pathlib import PurePosixPath
 
-from fg_onnx.audit.items import Item
+from fg_onnx.audit.items import Item, as_text
 from fg_onnx.errors import InputError
 
 
@@ -32,7 +32,9 @@ class Matching:
     def __init__(self, names: Sequence[str], items: Sequence[Item], where: str, code: str) -> None:
         places: dict[str, int] = {}
         for place, name in enumerate(names):
-            if places.setdefault(name.replace("\\", "/").removeprefix("./"), place) != place:
+            # a backslash is between folders, or a part of a name
+            spelt = name.removeprefix("./"), name.replace("\\", "/").removeprefix("./")
+            if any(places.setdefault(each, place) != place for each in spelt):
                 raise InputError(
                     code, f"`{where}` has `{name}` more than once", "name every image once"
                 )
@@ -67,6 +69,6 @@ class Matching:
 def _spellings(item: Item) -> list[str]:
     """What an image may be called, the longest first."""
     row = "" if item.row is None else f"[{item.row}]"
-    parts = PurePath(item.path.as_posix().removeprefix("./")).parts
+    parts = PurePosixPath(as_text(item.path.as_posix()).removeprefix("./")).parts
     ends = ["/".join(parts[at:]).replace("//", "/") for at in range(len(parts))]
-    return [f"{text}{row}" for text in [*ends, item.path.stem]]
+    return [f"{text}{row}" for text in [*ends, as_text(item.path.stem)]]

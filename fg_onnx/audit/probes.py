@@ -101,9 +101,8 @@ def _count(
 ) -> str:
     """Nodes for the share of an image's values that are at an end: float [N, 1]."""
     value = numpy_helper.from_array(np.array(bound, np.float32), f"{name}/bound")
-    one = numpy_helper.from_array(np.array(1, np.float32), f"{name}/one")
     axes = numpy_helper.from_array(np.array([1], np.int64), f"{name}/axes")
-    graph.initializer.extend([value, one])
+    graph.initializer.append(value)
     kept: dict[str, Any] = {"keepdims": 1}
     inputs = [f"{name}/rows"]
     if opset >= 18:
@@ -111,15 +110,14 @@ def _count(
         inputs.append(axes.name)
     else:
         kept["axes"] = [1]
-    away = "Greater" if end == "low" else "Less"
+    there = "LessOrEqual" if end == "low" else "GreaterOrEqual"  # what is no number is at no end
     graph.node.extend(
         [
             helper.make_node("Cast", [tensor], [f"{name}/float"], to=TensorProto.FLOAT),
-            helper.make_node(away, [f"{name}/float", value.name], [f"{name}/away"]),
-            helper.make_node("Cast", [f"{name}/away"], [f"{name}/ones"], to=TensorProto.FLOAT),
+            helper.make_node(there, [f"{name}/float", value.name], [f"{name}/there"]),
+            helper.make_node("Cast", [f"{name}/there"], [f"{name}/ones"], to=TensorProto.FLOAT),
             helper.make_node("Flatten", [f"{name}/ones"], [f"{name}/rows"], axis=1),
-            helper.make_node("ReduceMean", inputs, [f"{name}/share"], **kept),
-            helper.make_node("Sub", [one.name, f"{name}/share"], [name]),
+            helper.make_node("ReduceMean", inputs, [name], **kept),
         ]
     )
     return name
@@ -128,11 +126,7 @@ def _count(
 def _activations(proto: onnx.ModelProto, held: Manifest) -> Iterator[Activation]:
     """Those between the explained input and the explained output, in topological order."""
     graph = proto.graph
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    for node in graph.node:
-        if node.op_type == "Constant":
-            held_here = [a.t for a in node.attribute if a.name == "value"]
-            constants |= dict.fromkeys(node.output, *held_here) if held_here else {}
+    constants = _constants(graph)
     between = _between(graph, held)
     batched = _batched(proto, held.fed)
     for node in graph.node:
@@ -155,6 +149,16 @@ _ENDS: Mapping[str, tuple[float | None, float | None]] = {
     "Sigmoid": (NEARLY, 1 - NEARLY),
     "Tanh": (NEARLY - 1, 1 - NEARLY),
 }
+
+
+def _constants(graph: onnx.GraphProto) -> dict[str, Any]:
+    """Tensors and numbers that the model holds, by name."""
+    found: dict[str, Any] = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant" and not node.domain:
+            (held,) = node.attribute
+            found[node.output[0]] = helper.get_attribute_value(held)
+    return found
 
 
 def _between(graph: onnx.GraphProto, held: Manifest) -> set[str]:
@@ -205,14 +209,21 @@ def _is_gate_of_itself(graph: onnx.GraphProto, node: onnx.NodeProto) -> bool:
 
 
 def _bounds(
-    node: onnx.NodeProto, constants: Mapping[str, TensorProto]
+    node: onnx.NodeProto, constants: Mapping[str, Any]
 ) -> tuple[float | None, float | None]:
     """Of a Clip; None where there is none, or it is not constant."""
-    if opset_attributes := {a.name: a.f for a in node.attribute}:
-        return opset_attributes.get("min"), opset_attributes.get("max")
-    found: list[float | None] = []
-    for slot in (1, 2):
-        name = node.input[slot] if slot < len(node.input) else ""
-        value = float(numpy_helper.to_array(constants[name])) if name in constants else None
-        found.append(value if value is not None and abs(value) < np.finfo(np.float32).max else None)
-    return found[0], found[1]
+    if node.attribute:  # before opset 11
+        given = {attribute.name: attribute.f for attribute in node.attribute}
+        return given.get("min"), given.get("max")
+    names = [*node.input[1:], "", ""]
+    low, high = (_number(constants.get(name)) for name in names[:2])
+    return low, high
+
+
+def _number(held: Any) -> float | None:
+    """A bound; None where it is unknown, or so large that it binds nothing."""
+    if isinstance(held, TensorProto):
+        held = numpy_helper.to_array(held).item()
+    if not isinstance(held, int | float):
+        return None
+    return float(held) if abs(held) < np.finfo(np.float32).max else None

@@ -79,7 +79,7 @@ def _matches(pattern: str | Path, suffixes: Sequence[str]) -> list[Path]:
     if path.is_dir():
         matches = sorted(p for p in path.iterdir() if p.suffix.lower() in suffixes)
         missing = f"no image lies in the folder `{pattern}`"
-        hint = f"suffixes looked for: {' '.join(suffixes)}"
+        hint = _hint_of_folder(path, suffixes)
     elif path.exists():
         return [path]
     elif glob.has_magic(str(pattern)):
@@ -89,10 +89,21 @@ def _matches(pattern: str | Path, suffixes: Sequence[str]) -> list[Path]:
     else:
         matches = []
         missing, hint = f"there is no image `{pattern}`", "check the spelling and the folder"
-    matches = [match for match in matches if match.is_file()]
+    # a link that leads nowhere is told when it is read, not left out
+    matches = [match for match in matches if match.is_file() or not match.exists()]
     if not matches:
         raise InputError("no-such-image", missing, hint)
     return matches
+
+
+def _hint_of_folder(path: Path, suffixes: Sequence[str]) -> str:
+    """What to do where a folder has no image of its own: subfolders may have."""
+    below = (each for each in path.glob("*/*") if each.suffix.lower() in suffixes)
+    first = next(below, None)
+    if first is None:
+        return f"suffixes looked for: {' '.join(suffixes)}"
+    every = path / "**" / f"*{first.suffix}"
+    return f"subfolders are left alone; to take their images, give the glob '{every}'"
 
 
 # --- decoding -----------------------------------------------------------------------------------

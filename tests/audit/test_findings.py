@@ -13,6 +13,7 @@ from planted import model as telling_model
 
 from audit.nets import UNIT, audited, checks_of, net, photographs
 from fg_onnx import Session, instrument
+from fg_onnx.audit import sampled
 from fg_onnx.audit.document import Document
 from fg_onnx.audit.policy import schema
 from fg_onnx.audit.report.cards import Cards
@@ -252,6 +253,26 @@ def test_perturbation_tells_a_map_that_knows_from_chance(tmp_path):
     policy = {"perturbation": {"percent": 50, "most": 0.05}, "randomization": False}
     document = audited(model, [tmp_path / "images.npy"], tmp_path / "out", policy, None, sample=12)
     assert "perturbation" not in checks_of(document)
+
+
+def test_every_image_of_the_sample_has_a_random_order_of_its_own(place, monkeypatch):
+    orders, perturb = [], sampled.perturb
+
+    def noted(scorer, methods, *rest):
+        def chance(images, targets):
+            orders.append(methods["random"](images, targets))
+            return orders[-1]
+
+        return perturb(scorer, {**methods, "random": chance}, *rest)
+
+    monkeypatch.setattr(sampled, "perturb", noted)
+    found = []
+    for batch in (3, 16):
+        orders.clear()
+        place[2](sample=16, batch=batch)
+        found.append(np.concatenate(orders))
+    assert len(np.unique(found[0].reshape(16, -1), axis=0)) == 16
+    assert np.array_equal(*found)
 
 
 def test_what_cannot_be_sampled_is_said(tmp_path, place):

@@ -122,3 +122,20 @@ def test_in_every_opset(tmp_path, opset):
     probed, _ = add_probes(instrument(path, opset=opset) if opset > 17 else instrument(path))
     counted = Session(probed).explain(noise(2, 3, 8, 8)).outputs[ACTIVITY]
     assert np.array_equal(counted[:, 1], [1, 1])
+
+
+def test_bounds_in_nodes_of_constants(found):
+    bounds = "low = Constant <value_float = 0.0> ()\n high = Constant <value = float {6}> ()\n "
+    clip = bounds + "r1 = Clip (c1, low, high)"
+    assert not {"dead", "saturated"} & set(found(clip))
+    assert "Clip r1" in found(clip, b1=DEAD)["dead"].text
+    assert "Clip r1" in found(clip, b1=LARGE)["saturated"].text
+
+
+def test_what_is_no_number_is_not_dead(tmp_path):
+    probed, _ = add_probes(instrument(net(tmp_path / "net.onnx")))
+    images = noise(3, 3, 8, 8)
+    images[1] = np.nan
+    counted = Session(probed).explain(images).outputs[ACTIVITY]
+    assert np.array_equal(counted[1], [0, 0])
+    assert np.all(counted[[0, 2]] > 0)

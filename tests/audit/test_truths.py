@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,11 @@ def test_labels_that_make_no_sense(truths, text, reason):
 def test_names_need_the_names_of_the_classes(truths):
     with pytest.raises(InputError, match="the names of the classes are not known"):
         truths("cat,cat\n", names=None)
+
+
+def test_names_with_backslashes_and_bytes_that_are_no_text(truths):
+    odd = os.fsdecode(b"set/\xff.png")
+    items = [Item(Path("set/a\\b.png")), Item(Path(odd)), Item(Path("set/c/1.png"))]
+    lines = "".join(f"{item.name},{n}\n" for n, item in enumerate(items))
+    assert truths(lines, items).classes.tolist() == [0, 1, 2]
+    assert truths("a\\b,3\n\\xff.png,2\nset\\c\\1.png,1\n", items).classes.tolist() == [3, 2, 1]
