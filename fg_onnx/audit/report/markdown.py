@@ -107,7 +107,7 @@ def checks(document: Reported) -> str:
         "lllrr",
         (
             (
-                f"{signs.get(check.outcome, SYMBOLS[check.severity])} {check.outcome}",
+                f"{signs.get(check.outcome, SYMBOLS[check.severity])} {words.outcome(check)}",
                 code(check.name),
                 plain(check.what) + (f"<br>{plain(check.reason)}" if check.reason else ""),
                 number(check.measured),

@@ -108,7 +108,7 @@ def _outcome(check: Check) -> Html:
     signs = {"passed": "pass", "failed": check.severity, "not made": "none"}
     kind = signs[check.outcome]
     sign = _sign(kind) if kind in _SIGNS else None
-    told = element("span", sign, check.outcome, class_=f"outcome {kind}")
+    told = element("span", sign, words.outcome(check), class_=f"outcome {kind}")
     return join([told, element("small", check.reason) if check.reason is not None else None])
 
 

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Protocol
 
-from fg_onnx.audit.document import Bound, Check, Document, Finding, Outcome, Severity, Verdict
+from fg_onnx.audit.document import Bound, Check, Document, Finding, Severity, Verdict
 from fg_onnx.audit.report.numbers import NONE, count, counted, number
 
 SEVERITIES: Mapping[Severity, str] = MappingProxyType(
     {"fail": "Fail", "warning": "Warning", "note": "Note"}
 )
-OUTCOMES: Sequence[Outcome] = ("passed", "failed", "not made")
+_OUTCOMES = ("passed", "failed", "warning", "note", "not made")
 BOUNDS: Mapping[Bound, str] = MappingProxyType({"least": "at least", "most": "at most"})
 VERDICTS: Mapping[Verdict, str] = MappingProxyType({"pass": "Pass", "fail": "Fail"})
 KINDS: Mapping[str, str] = MappingProxyType(
@@ -83,10 +83,16 @@ def summary(document: Reported) -> str:
     return ", ".join(parts)
 
 
+def outcome(check: Check) -> str:
+    """What became of a check; one that fails the verdict is told from one that warns."""
+    warns = check.outcome == "failed" and check.severity != "fail"
+    return check.severity if warns else check.outcome
+
+
 def outcomes(document: Reported) -> str:
     """``12 checks: 10 passed, 2 not made``."""
-    found = Counter(check.outcome for check in document.checks)
-    parts = [f"{count(found[outcome])} {outcome}" for outcome in OUTCOMES if found[outcome]]
+    found = Counter(map(outcome, document.checks))
+    parts = [f"{count(found[each])} {each}" for each in _OUTCOMES if found[each]]
     return f"{counted(len(document.checks), 'check')}: {', '.join(parts)}"
 
 
