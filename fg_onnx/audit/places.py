@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import BinaryIO, Protocol
 
+from fg_onnx.audit.unwritable import CHOOSE, not_removable, not_writable
 from fg_onnx.errors import OutputError
 from fg_onnx.files import replacing
-
-_CHOOSE = "choose another place with -o"
 
 
 class Place(Protocol):
@@ -69,7 +68,7 @@ def place_of(where: str | os.PathLike[str] | Place) -> Place:
         RuntimeMissingError: ``no-fsspec``: nothing is installed that reads URLs.
     """
     if isinstance(where, str) and is_url(where):
-        from fg_onnx.audit.remote import RemotePlace  # noqa: PLC0415  # it imports from here
+        from fg_onnx.audit.remote import RemotePlace  # noqa: PLC0415  # it needs fsspec
 
         return RemotePlace(where)
     if isinstance(where, str | os.PathLike):
@@ -167,25 +166,9 @@ def _lock(held: int, folder: Path) -> None:
         raise OutputError(
             "in-use",
             f"another audit or comparison is at work in `{folder}`",
-            f"wait for it, or {_CHOOSE}",
+            f"wait for it, or {CHOOSE}",
         ) from error
     except OSError as error:
         # network file systems that lock no folders
         if error.errno not in (errno.EBADF, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
             raise not_writable(folder, error) from error
-
-
-def not_writable(where: Path | str, error: Exception) -> OutputError:
-    """A file that cannot be written."""
-    return OutputError("not-writable", f"cannot write `{where}`: {_reason(error)}", _CHOOSE)
-
-
-def not_removable(where: Path | str, error: Exception) -> OutputError:
-    """A file that cannot be taken away."""
-    return OutputError(
-        "not-writable", f"cannot remove `{where}`: {_reason(error)}", f"remove it, or {_CHOOSE}"
-    )
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__

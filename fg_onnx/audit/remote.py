@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, cast
 
-from fg_onnx.audit.places import not_removable, not_writable
+from fg_onnx.audit.unwritable import not_removable, not_writable
 from fg_onnx.errors import InputError, RuntimeMissingError, first_line
 from fg_onnx.samples import is_array
 
