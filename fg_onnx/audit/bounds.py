@@ -189,12 +189,14 @@ class Labelled(Protocol):
         """Whether each of these has a label."""
 
 
-def unlabelled(summary: Labelled, names: Callable[[Array], tuple[str, ...]]) -> Iterator[Finding]:
-    """A note where some images that could be read have no label, and others have one."""
+def unlabelled(
+    check: str, summary: Labelled, names: Callable[[Array], tuple[str, ...]]
+) -> Iterator[Finding]:
+    """A note where there are labels, and some images that could be read have none."""
     without = np.flatnonzero(summary.sound & ~summary.labelled)
     if summary.truths is not None and len(without):
         yield Finding(
-            "labels",
+            check,
             "note",
             f"{counted(len(without), 'image')} without a label",
             "The accuracy is that of the others.",

@@ -74,7 +74,7 @@ def find(facts: Facts, policy: Policy) -> tuple[tuple[Check, ...], tuple[Finding
 
 
 def _notes(facts: Facts) -> Iterator[Finding]:
-    yield from unlabelled(facts.summary, facts.names)
+    yield from unlabelled("labels", facts.summary, facts.names)
     for what, unused in (("labels", facts.labels_unused), ("boxes", facts.boxes_unused)):
         if unused:
             yield Finding(
@@ -92,7 +92,7 @@ def _notes(facts: Facts) -> Iterator[Finding]:
             "boxes",
             "note",
             f"Nothing that was marked in {counted(len(unseen), 'image')} is measured",
-            "The boxes or masks lie outside what the model sees, or the map has no mass: these "
+            "The boxes or masks lie outside what the model sees, or there is no flat map: these "
             "images are in no number of what is inside.",
             float(len(unseen)),
             None,

@@ -88,7 +88,7 @@ def _notes(facts: Facts) -> Iterator[Finding]:
             None,
             (),
         )
-    yield from unlabelled(facts.summary, facts.of)
+    yield from unlabelled("accuracy", facts.summary, facts.of)
     if not facts.pair.has_maps:
         why = "A model has no map: its input has no grid, or it was instrumented without."
         yield Finding("maps", "warning", "No maps were compared", why, None, None, ())

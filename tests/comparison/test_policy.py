@@ -142,7 +142,7 @@ def test_accuracy_needs_labels_and_counts_the_loss(place, tmp_path):
     assert finding.measured == pytest.approx(document.a.accuracy - document.b.accuracy)
     assert place({"accuracy": {"most": 1}}, labels=labels).verdict == "pass"
     labels.write_text("0000.png,0\n")
-    (note,) = [each for each in place({}, labels=labels).findings if each.check == "labels"]
+    (note,) = [each for each in place({}, labels=labels).findings if each.check == "accuracy"]
     assert (note.severity, note.measured) == ("note", 19)
 
 
