@@ -158,29 +158,35 @@ class Gradients:
             fed[manifest.SEED] = self.seed
         elif target is not None:
             fed[manifest.TARGET] = target
-        own = frozenset(self.tangents.values)
-        names = traced.columns(self.model, 1 + len(self.found.sites))
-        near = [traced.candidates(self.model, name, own) for name in names]
-        outputs = [name for name in self.model.outputs if name not in self.source.outputs]
-        wanted = [*outputs, *(name for each in near for name in each)]
-        arrays = run_tensors(self.model, fed, wanted)
-        table = arrays[manifest.CONTRIBUTIONS].astype(np.float64)
+        names = [name for name in self.model.outputs if name not in self.source.outputs]
+        outputs = run_tensors(self.model, fed, names)
+        table = outputs[manifest.CONTRIBUTIONS].astype(np.float64)
         x = self.tangents.values[self.found.input].astype(np.float64)
         labels = ["", *(site.name for site in self.found.sites)]
         tensors = [self.found.input, *(site.tensor for site in self.found.sites)]
-        terms = []
-        for i, (name, tensor, offset) in enumerate(
-            zip(labels, tensors, [x, *self.offsets], strict=True)
-        ):
-            column = table[:, i]
-            values = (
-                traced.find_values(offset, column, near[i], arrays, self.found.precision)
-                if near
-                else None
-            )
-            terms.append(Term(name, tensor, column, offset, values))
-        own_outputs = {name: arrays[name] for name in outputs}
-        return Explained(own_outputs, tuple(terms), arrays.get(manifest.EXPLAINED))
+        offsets = [x, *self.offsets]
+        values = self._values(fed, offsets, table)
+        terms = (
+            Term(*each) for each in zip(labels, tensors, table.T, offsets, values, strict=True)
+        )
+        return Explained(outputs, tuple(terms), outputs.get(manifest.EXPLAINED))
+
+    def _values(
+        self, fed: Mapping[str, Array], offsets: Sequence[Array], table: Array
+    ) -> list[Array | None]:
+        """``ct * r`` of every column, looked for near it first."""
+        own = frozenset(self.tangents.values)
+        columns = traced.columns(self.model, len(offsets))
+        found = [traced.Found(None, np.inf)] * len(offsets)
+        for steps in traced.STEPS if columns else ():
+            rest = [i for i, each in enumerate(found) if not each.is_exact]
+            near = {i: traced.candidates(self.model, columns[i], own, steps) for i in rest}
+            arrays = run_tensors(self.model, fed, (name for each in near.values() for name in each))
+            for i in rest:
+                found[i] = traced.find_values(
+                    offsets[i], table[:, i], near[i], arrays, self.found.precision
+                )
+        return [each.values for each in found]
 
     # --- gradients ----------------------------------------------------------------------------
 

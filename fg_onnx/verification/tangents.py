@@ -25,8 +25,7 @@ import onnx
 from onnx.reference import ReferenceEvaluator
 
 from fg_onnx.errors import FgOnnxError, first_line
-from fg_onnx.runtime import open_session
-from fg_onnx.verification.graphs import Graph, reads, run_tensors
+from fg_onnx.verification.graphs import Graph, open_graph, reads, run_tensors
 
 Array = npt.NDArray[Any]
 
@@ -69,6 +68,16 @@ class NoTangentError(FgOnnxError):
 def is_float(array: Array) -> bool:
     """Whether entries can vary a little."""
     return array.dtype.kind == "f" or array.dtype in _NARROW
+
+
+def _compact(array: Array) -> Array:
+    """The same, read-only, and held once along every axis on which it does not vary."""
+    shape = array.shape
+    for axis in range(array.ndim):
+        first = array[(slice(None),) * axis + (slice(0, 1),)]
+        if np.array_equal(np.broadcast_to(first, array.shape), array):
+            array = first
+    return np.broadcast_to(array.copy(), shape)
 
 
 @dataclass(eq=False)
@@ -124,6 +133,18 @@ class Tangents:
                 trailing.add(node.input[0])
         return frozenset(found)
 
+    @cached_property
+    def _done_after(self) -> list[list[str]]:
+        """What no later node reads, node by node; y is kept."""
+        last = {
+            name: i for i, node in enumerate(self.nodes) for name in (*node.output, *reads(node))
+        }
+        found: list[list[str]] = [[] for _ in self.nodes]
+        for name, i in last.items():
+            if name != self.y:
+                found[i].append(name)
+        return found
+
     # --- the two walks ------------------------------------------------------------------------
 
     def offsets(self, tensors: Collection[str]) -> dict[str, Array]:
@@ -134,12 +155,14 @@ class Tangents:
         """
         defects = {self.x: np.zeros(self.values[self.x].shape)}
         found = {}
-        for node in self.nodes:
+        for node, done in zip(self.nodes, self._done_after, strict=True):
             for name, defect in self._defects(node, defects).items():
                 if name in tensors:
                     found[name] = defect
                     defect = np.zeros_like(defect)
                 defects[name] = defect
+            for name in done:
+                defects.pop(name, None)
         return found
 
     def push(self, moved: Mapping[str, Array]) -> Array:
@@ -151,11 +174,13 @@ class Tangents:
         tangents = {}
         if self.x in moved:
             tangents[self.x] = moved[self.x]
-        for node in self.nodes:
+        for node, done in zip(self.nodes, self._done_after, strict=True):
             tangents |= self._tangents(node, tangents)
             for name in node.output:
                 if name in moved:
                     tangents[name] = tangents.get(name, 0.0) + moved[name]
+            for name in done:
+                tangents.pop(name, None)
         return tangents.get(self.y, np.zeros(self.values[self.y].shape))
 
     # --- what a site's tensor is made of --------------------------------------------------------
@@ -213,7 +238,8 @@ class Tangents:
             key = (id(node), *moving)
             if key not in self._at_zero:
                 zeros = [np.zeros_like(each) for each in given]
-                self._at_zero[key] = self._affine(node, moving, zeros)
+                # of a convolution its bias, which is the same at all positions
+                self._at_zero[key] = [_compact(y) for y in self._affine(node, moving, zeros)]
             still, found = self._at_zero[key], self._affine(node, moving, given)
             return {name: _finite(found[i] - _finite(still[i])) for i, name in results}
         _, found = self._curved(node, moving, given)
@@ -413,7 +439,7 @@ class Tangents:
         key = (id(node), f"{kinds}/{len(node.output)}")
         if key not in self._sessions:
             try:
-                session = open_session(self._alone(node, operands).SerializeToString())
+                session = open_graph(self._alone(node, operands), optimised=True)
             except FgOnnxError as error:
                 session = error
             self._sessions[key] = session

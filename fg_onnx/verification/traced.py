@@ -20,7 +20,8 @@ from fg_onnx.verification.graphs import Graph
 
 Array = npt.NDArray[Any]
 
-_MOST_STEPS = 12  # from a column to what it adds up
+STEPS = (3, 6, 12)
+"""From a column to what it adds up: most lie near, and all of what lies far takes memory."""
 _ONLY_MOVED = frozenset({"Identity", "Cast", "Transpose", "Reshape"})
 _ROUNDING = 5e-7
 _ADDS_UP = {"float64": 1e-5, "float32": 1e-5, "float16": 5e-3, "bfloat16": 5e-2}
@@ -38,14 +39,15 @@ def columns(model: Graph, count: int) -> list[str]:
     return list(node.input)
 
 
-def candidates(model: Graph, column: str, own: frozenset[str]) -> list[str]:
-    """What a column is computed from, the nearest first, up to what the forward part holds.
+def candidates(model: Graph, column: str, own: frozenset[str], steps: int) -> list[str]:
+    """What a column is computed from in so many steps, the nearest first.
 
-    A cotangent that is fed is that of the explained tensor.
+    What the forward part holds (``own``) is left out. A cotangent that is fed is that of the
+    explained tensor.
     """
     found: list[str] = []
     level = [column]
-    for _ in range(_MOST_STEPS):
+    for _ in range(steps):
         found += [name for name in level if name not in found]
         nodes = [model.makers[name] for name in level if name in model.makers]
         level = [
@@ -78,23 +80,45 @@ class Term:
     values: Array | None
 
 
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What adds up to a column.
+
+    Attributes:
+        values: ``ct * r``; None where nothing does.
+        gap: by how much it does not, of its magnitudes.
+    """
+
+    values: Array | None
+    gap: float
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether it does so to rounding."""
+        return self.gap <= _ROUNDING
+
+
 def find_values(
     offset: Array, column: Array, names: Sequence[str], arrays: Mapping[str, Array], precision: str
-) -> Array | None:
+) -> Found:
     """``ct * r``: what adds up to the column, as the model holds it or its ct multiplied by r.
 
     Where nothing does to rounding, what does so best.
     """
     plain = [
-        arrays[name].astype(np.float64)
+        name
         for name in names
         if name in arrays and arrays[name].shape == offset.shape and arrays[name].dtype.kind == "f"
     ]
-    best, found = _ADDS_UP[precision], None
-    for values in (*plain, *(ct * offset for ct in plain)):
-        gap = abs(values.sum() - column.sum()) / (np.abs(values).sum() or 1e-30)
-        if gap <= _ROUNDING:
-            return values
-        if gap < best:
-            best, found = gap, values
-    return found
+    best = Found(None, _ADDS_UP[precision])
+    for factor in (None, offset):
+        for name in plain:
+            values = arrays[name].astype(np.float64)
+            if factor is not None:
+                values *= factor
+            gap = abs(values.sum() - column.sum()) / (np.abs(values).sum() or 1e-30)
+            if gap < best.gap:
+                best = Found(values, gap)
+            if best.is_exact:
+                return best
+    return best
