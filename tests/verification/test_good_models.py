@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from commands import FASHION, FASHION_VGG
+from commands import FASHION, FASHION_VGG, write_model
 from conftest import SAMPLES, engine_is_ready
 from onnx import TensorProto, numpy_helper
 from onnxruntime.quantization import QuantType
@@ -111,3 +111,23 @@ def test_kinks_of_a_constant_background_are_no_fault(tmp_path):
     )
     found = passes(model, images)
     assert found.check("bias-slopes").outcome == "passed"
+
+
+GELU = """g (float[N,3,8,8] x) => (float[N,4] logits) {
+    c = Conv (x, w, b)
+    root = Constant <value = float {1.41421356}> ()
+    one = Constant <value = float {1.0}> ()
+    half = Constant <value = float {0.5}> ()
+    d = Div (c, root)
+    e = Erf (d)
+    a = Add (e, one)
+    m = Mul (c, a)
+    r = Mul (m, half)
+    p = GlobalAveragePool (r)
+    logits = Flatten (p)
+}"""
+
+
+def test_gelu_by_erf(tmp_path):
+    """Which neither the runtime nor onnx's evaluator has in float64."""
+    passes(onnx.load(write_model(tmp_path / "gelu.onnx", GELU)), emit=EMITS)
