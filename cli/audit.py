@@ -13,6 +13,8 @@ import typer
 
 from .console import CHECK_FAILED, counted, note, say, say_json, strong, to_json
 from .options import (
+    BatchOption,
+    ClassesOption,
     DeviceOption,
     ImagesArgument,
     InputOption,
@@ -23,6 +25,8 @@ from .options import (
     PsiOption,
     SeedOption,
     ShownOption,
+    Tf32Option,
+    TruthsOption,
 )
 
 if TYPE_CHECKING:
@@ -44,14 +48,7 @@ def audit(
         str,
         typer.Option("-o", "--out", metavar="DIR|URL", help="Where the results are written."),
     ] = "audit",
-    labels: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="CSV",
-            show_default=False,
-            help="The true classes: image,label a line, a label being a class's number or name.",
-        ),
-    ] = None,
+    labels: TruthsOption = None,
     boxes: Annotated[
         Path | None,
         typer.Option(
@@ -69,14 +66,7 @@ def audit(
             help="A YAML file of what passes; see docs/audit.md. Default: its defaults.",
         ),
     ] = None,
-    classes: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            show_default=False,
-            help="Class names, one a line, the first for index 0. Default: the model's own.",
-        ),
-    ] = None,
+    classes: ClassesOption = None,
     sample: Annotated[
         int,
         typer.Option(
@@ -86,9 +76,7 @@ def audit(
         ),
     ] = 16,
     shown: ShownOption = 64,
-    batch: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Images that are run at once.")
-    ] = 8,
+    batch: BatchOption = 8,
     engine: Annotated[
         Engine, typer.Option(help="What spreads the work: this process alone, or Ray.")
     ] = Engine.local,
@@ -122,13 +110,7 @@ def audit(
     input_: InputOption = None,
     output: OutputOption = None,
     device: DeviceOption = "auto",
-    tf32: Annotated[
-        bool,
-        typer.Option(
-            "--tf32",
-            help="Let CUDA round the factors of float32 products to TF32: faster, less exact.",
-        ),
-    ] = False,
+    tf32: Tf32Option = False,
     json_: JsonOption = False,
 ) -> None:
     """Measure what drives MODEL's predictions on every IMAGE, and hold it to a policy.

@@ -12,6 +12,8 @@ import typer
 
 from .console import CHECK_FAILED, counted, note, say, say_json, strong, table, to_json
 from .options import (
+    BatchOption,
+    ClassesOption,
     DeviceOption,
     ImagesArgument,
     JsonOption,
@@ -19,6 +21,8 @@ from .options import (
     PsiOption,
     SeedOption,
     ShownOption,
+    Tf32Option,
+    TruthsOption,
 )
 
 if TYPE_CHECKING:
@@ -40,14 +44,7 @@ def compare(
     out: Annotated[
         Path, typer.Option("-o", "--out", metavar="DIR", help="Where the results are written.")
     ] = Path("compare"),
-    labels: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="CSV",
-            show_default=False,
-            help="The true classes: image,label a line, a label being a class's number or name.",
-        ),
-    ] = None,
+    labels: TruthsOption = None,
     policy: Annotated[
         Path | None,
         typer.Option(
@@ -86,18 +83,9 @@ def compare(
         float | None,
         typer.Option(min=0, metavar="X", help="Mean relative drift of the contributions."),
     ] = None,
-    classes: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            show_default=False,
-            help="Class names, one a line, the first for index 0. Default: the models' own.",
-        ),
-    ] = None,
+    classes: ClassesOption = None,
     shown: ShownOption = 48,
-    batch: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Images that are run at once.")
-    ] = 8,
+    batch: BatchOption = 8,
     seed: SeedOption = 0,
     psi: PsiOption = None,
     preprocess: PreprocessOption = None,
@@ -122,13 +110,7 @@ def compare(
         str | None, typer.Option(metavar="NAME", help="The explained tensor of B.")
     ] = None,
     device: DeviceOption = "auto",
-    tf32: Annotated[
-        bool,
-        typer.Option(
-            "--tf32",
-            help="Let CUDA round the factors of float32 products to TF32: faster, less exact.",
-        ),
-    ] = False,
+    tf32: Tf32Option = False,
     json_: JsonOption = False,
 ) -> None:
     """Run the same IMAGEs through A and B: do they agree, and do they explain alike?

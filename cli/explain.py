@@ -39,6 +39,7 @@ from .options import (
     OutputOption,
     PreprocessOption,
     PsiOption,
+    Tf32Option,
 )
 from .progress import Bar
 
@@ -123,13 +124,7 @@ def explain(
     preprocess: PreprocessOption = None,
     labels: LabelsOption = None,
     device: DeviceOption = "auto",
-    tf32: Annotated[
-        bool,
-        typer.Option(
-            "--tf32",
-            help="Let CUDA round the factors of float32 products to TF32: faster, less exact.",
-        ),
-    ] = False,
+    tf32: Tf32Option = False,
 ) -> None:
     """Draw and certify what MODEL sees in every IMAGE.
 

@@ -74,6 +74,32 @@ ShownOption: TypeAlias = Annotated[
         min=0, max=1000, metavar="N", help="Images that have pictures, at most; 1000 at the most."
     ),
 ]
+BatchOption: TypeAlias = Annotated[
+    int, typer.Option(min=1, metavar="N", help="Images that are run at once.")
+]
+TruthsOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="CSV",
+        show_default=False,
+        help="The true classes: image,label a line, a label being a class's number or name.",
+    ),
+]
+ClassesOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        show_default=False,
+        help="Class names, one a line, the first for index 0. Default: those in the model.",
+    ),
+]
+Tf32Option: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--tf32",
+        help="Let CUDA round the factors of float32 products to TF32: faster, less exact.",
+    ),
+]
 SeedOption: TypeAlias = Annotated[
     int, typer.Option(min=0, help="Of all that is drawn by chance: the same gives the same.")
 ]
