@@ -173,6 +173,56 @@ def settle(
     return tuple(checks), tuple(found)
 
 
+Names = Callable[[Array], tuple[str, ...]]
+"""The names of images by their numbers, at most as many as are listed."""
+
+
+def incomplete(
+    rule: Rule, residuals: Array, sound: Array, tolerance: float, names: Names, of: str = ""
+) -> Judged:
+    """Whether all explanations add up.
+
+    Args:
+        rule: the check.
+        residuals: of every image; not a number holds to no limit.
+        sound: whether each image could be read and run.
+        tolerance: where the rule has no limit.
+        names: of images.
+        of: which model, where there are several.
+    """
+    limit = rule.settings.get("most", tolerance)
+    bad = sound & ~(residuals <= limit)
+    worst = worst_first(np.where(np.isnan(residuals), np.inf, residuals), sound)
+    owner = f" of {of}" if of else ""
+    return rule.judged(
+        f"largest residual{owner}",
+        float(residuals[worst[0]]),
+        not bad.any(),
+        f"{counted(int(bad.sum()), 'explanation')}{owner} not complete",
+        "The contributions do not add up to the score, or are not finite: the numbers and maps "
+        "of these images explain nothing. See `fg-onnx verify`.",
+        names(worst[: int(bad.sum())]),
+        bound="most",
+        limit=limit,
+    )
+
+
+def broken(rule: Rule, reasons: Mapping[int, str], images: int, names: Names) -> Judged:
+    """Whether few enough images cannot be read or run; ``reasons`` says of these why."""
+    share, most = len(reasons) / images, rule.settings["most"]
+    first = next(iter(reasons.values()), "")
+    return rule.judged(
+        "share of images that cannot be read or run",
+        share,
+        share <= most,
+        f"{counted(len(reasons), 'image')} could not be read or run",
+        f"The first: {first}. Mend or remove them; they are in no other number.",
+        names(np.array([*reasons], np.int64)),
+        bound="most",
+        limit=most,
+    )
+
+
 class Labelled(Protocol):
     """What is known of the images' labels."""
 
@@ -189,9 +239,7 @@ class Labelled(Protocol):
         """Whether each of these has a label."""
 
 
-def unlabelled(
-    check: str, summary: Labelled, names: Callable[[Array], tuple[str, ...]]
-) -> Iterator[Finding]:
+def unlabelled(check: str, summary: Labelled, names: Names) -> Iterator[Finding]:
     """A note where there are labels, and some images that could be read have none."""
     without = np.flatnonzero(summary.sound & ~summary.labelled)
     if summary.truths is not None and len(without):

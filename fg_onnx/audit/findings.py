@@ -12,7 +12,9 @@ import numpy.typing as npt
 from fg_onnx.audit.bounds import (
     Judged,
     Rule,
+    broken,
     counted,
+    incomplete,
     listed,
     rules,
     settle,
@@ -107,36 +109,12 @@ _NEEDS = "The policy names it. Leave it out, or see docs/audit.md for what it ne
 
 
 def _residual(facts: Facts, rule: Rule) -> Iterator[Judged]:
-    limit = rule.settings.get("most", facts.tolerance)
     values, sound = facts.summary.column("residual"), facts.summary.sound
-    bad = sound & ~(values <= limit)
-    worst = worst_first(np.where(np.isnan(values), np.inf, values), sound)
-    yield rule.judged(
-        "largest residual",
-        float(values[worst[0]]),
-        not bad.any(),
-        f"{counted(int(bad.sum()), 'explanation')} not complete",
-        "The contributions do not add up to the score, or are not finite: the numbers and maps "
-        "of these images explain nothing. See `fg-onnx verify`.",
-        facts.names(worst[: int(bad.sum())]),
-        bound="most",
-        limit=limit,
-    )
+    yield incomplete(rule, values, sound, facts.tolerance, facts.names)
 
 
 def _broken(facts: Facts, rule: Rule) -> Iterator[Judged]:
-    share, most = len(facts.reasons) / len(facts.items), rule.settings["most"]
-    first = next(iter(facts.reasons.values()), "")
-    yield rule.judged(
-        "share of images that cannot be read or run",
-        share,
-        share <= most,
-        f"{counted(len(facts.reasons), 'image')} could not be read or run",
-        f"The first: {first}. Mend or remove them; they are in no other number.",
-        facts.names(list(facts.reasons)),
-        bound="most",
-        limit=most,
-    )
+    yield broken(rule, facts.reasons, len(facts.items), facts.names)
 
 
 def _accuracy(facts: Facts, rule: Rule) -> Iterator[Judged]:

@@ -15,7 +15,9 @@ from fg_onnx.audit.bounds import (
     Judged,
     Limits,
     Rule,
+    broken,
     counted,
+    incomplete,
     listed,
     rules,
     settle,
@@ -124,36 +126,12 @@ def _notes(facts: Facts) -> Iterator[Finding]:
 def _residual(facts: Facts, rule: Rule) -> Iterator[Judged]:
     sound = facts.summary.sound
     for side, opened in (("a", facts.pair.a), ("b", facts.pair.b)):
-        limit = rule.settings.get("most", opened.session.tolerance)
         values = facts.summary.column(f"residual_{side}")
-        bad = sound & ~(values <= limit)
-        worst = worst_first(np.where(np.isnan(values), np.inf, values), sound)
-        yield rule.judged(
-            f"largest residual of {side.upper()}",
-            float(values[worst[0]]),
-            not bad.any(),
-            f"{counted(int(bad.sum()), 'explanation')} of {side.upper()} not complete",
-            "The contributions do not add up to the score, or are not finite: the numbers and "
-            "maps of these images explain nothing. See `fg-onnx verify`.",
-            facts.of(worst[: int(bad.sum())]),
-            bound="most",
-            limit=limit,
-        )
+        yield incomplete(rule, values, sound, opened.session.tolerance, facts.of, side.upper())
 
 
 def _broken(facts: Facts, rule: Rule) -> Iterator[Judged]:
-    share, most = len(facts.reasons) / len(facts.items), rule.settings["most"]
-    first = next(iter(facts.reasons.values()), "")
-    yield rule.judged(
-        "share of images that cannot be read or run",
-        share,
-        share <= most,
-        f"{counted(len(facts.reasons), 'image')} could not be read or run",
-        f"The first: {first}. Mend or remove them; they are in no other number.",
-        facts.of(list(facts.reasons)),
-        bound="most",
-        limit=most,
-    )
+    yield broken(rule, facts.reasons, len(facts.items), facts.of)
 
 
 def _maps(facts: Facts, rule: Rule) -> Iterator[Judged]:
