@@ -24,7 +24,7 @@ EPSILON = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Channels:
-    """A bias-gradient as ``values * weight``: values [N, C, *size], weight [C] or None for 1."""
+    """A bias-gradient as ``values * weight``: values [N, C, *size]; weight [C], [1, C] or None: 1."""
 
     values: gs.Tensor
     weight: gs.Tensor | None
@@ -82,7 +82,7 @@ _LayerOf: TypeAlias = Callable[[Emitter, Channels], Layer]
 
 
 def contract(op: Emitter, channels: Channels, values: gs.Tensor, row: gs.Tensor | None) -> Layer:
-    """sum_c row_c values_c -> [N, 1, *size]; the row is [C], [N, 1, C], or None for 1."""
+    """sum_c row_c values_c -> [N, 1, *size]; the row is [C], [1, C], [N, 1, C], or None for 1."""
     if row is None:
         total = op.ReduceSum(values, axes=[1], keepdims=1)
     else:
@@ -99,7 +99,11 @@ def _map_shape(op: Emitter, values: gs.Tensor, size: tuple[Dim, ...]) -> gs.Tens
 
 
 def _magnitude(op: Emitter, channels: Channels) -> Channels:
-    weight = None if channels.weight is None else op.Abs(channels.weight)
+    weight = channels.weight
+    if weight is not None:
+        # As a row: OpenVINO drops Abs from a vector that is computed from constants (its issue
+        # 38166, in 2026.4 still), and would sum the magnitudes with their signs.
+        weight = op.Abs(op.Unsqueeze(weight, axes=[0]))
     return Channels(op.Abs(channels.values), weight, channels.count, channels.size)
 
 
