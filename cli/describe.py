@@ -77,6 +77,22 @@ def promotion_text(manifest: Manifest) -> str:
     return f"{promoted} of {len(manifest.sites)} sites can be fed as fg_bias/<site>"
 
 
+def runtime_rows(manifest: Manifest) -> list[tuple[str, str]]:
+    """What a model for another runtime than ONNX Runtime has to be fed, and what was not tried."""
+    from fg_onnx.deployment import RUNTIMES  # noqa: PLC0415
+    from fg_onnx.manifest import PREDICTED  # noqa: PLC0415
+
+    runtime = RUNTIMES[manifest.runtime]
+    if runtime.defaults:
+        return []
+    text = runtime.title
+    if not manifest.seed:
+        text += f"; fg_target is to be fed, {PREDICTED} for the predicted class"
+    if runtime.tried is None:
+        text += "; not tried there"
+    return [("runtime", text)]
+
+
 def _listed(counts: Counter[str]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.most_common())
 

@@ -29,7 +29,7 @@ from .options import (
 
 if TYPE_CHECKING:
     from fg_onnx import Instrumented
-    from fg_onnx.manifest import Emit, Engine
+    from fg_onnx.manifest import Emit, Engine, RuntimeName
 
 
 def instrument(
@@ -62,6 +62,13 @@ def instrument(
     seed: Annotated[
         bool, typer.Option("--seed", help="Take a cotangent fg_seed instead of a class fg_target.")
     ] = False,
+    runtime: Annotated[
+        str,
+        typer.Option(
+            metavar="RUNTIME",
+            help="What runs it: ort, openvino, tensorrt or web (ONNX Runtime in JavaScript).",
+        ),
+    ] = "ort",
     opset: Annotated[
         int | None,
         typer.Option(metavar="N", help="Raise the opset to N. Below 17 it is raised to 17."),
@@ -95,6 +102,7 @@ def instrument(
         freeze_defaults=freeze_defaults,
         dynamic_batch=dynamic_batch,
         seed=seed,
+        runtime=cast("RuntimeName", runtime),
         opset=opset,
         gradients=cast("Engine", gradients),
         preprocessing=fg_onnx.load_preprocessing(preprocess) if preprocess else None,
@@ -139,6 +147,7 @@ def _print(model: Path, place: Path, instrumented: Instrumented) -> None:
             ("operators", describe.operators_text(source.graph.node)),
             ("sites", describe.sites_text(manifest.sites)),
             ("biases", describe.promotion_text(manifest)),
+            *describe.runtime_rows(manifest),
             ("psi", manifest.psi),
             ("gradients", manifest.gradients),
             ("computes", _shortened(added)),

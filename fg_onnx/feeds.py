@@ -60,7 +60,7 @@ class Inputs:
     @property
     def further(self) -> dict[str, tuple[int | str | None, ...]]:
         """The shapes of the inputs that are to be fed beside the explained one, by name."""
-        own = {manifest.SEED, self._manifest.fed}
+        own = {manifest.SEED, manifest.TARGET, self._manifest.fed}
         return {value.name: tuple(value.shape) for value in self._own if value.name not in own}
 
     def images(self, array: Any) -> Fed:

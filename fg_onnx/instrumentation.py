@@ -10,7 +10,7 @@ from typing import Any
 import onnx
 import onnx_graphsurgeon as gs
 
-from fg_onnx import manifest
+from fg_onnx import deployment, manifest
 from fg_onnx._version import __version__
 from fg_onnx.errors import InputError, UnsupportedModelError
 from fg_onnx.fullgrad.adjoint import Adjoint, append_adjoint
@@ -39,6 +39,7 @@ from fg_onnx.manifest import (
     Emit,
     Engine,
     Manifest,
+    RuntimeName,
 )
 from fg_onnx.ort_training import engine as ort_training
 from fg_onnx.pictures.preprocess import Preprocessing
@@ -75,6 +76,7 @@ def instrument(
     freeze_defaults: bool = False,
     dynamic_batch: bool = False,
     seed: bool = False,
+    runtime: RuntimeName = "ort",
     opset: int | None = None,
     gradients: Engine = "standard",
     preprocessing: Preprocessing | None = None,
@@ -93,6 +95,8 @@ def instrument(
         freeze_defaults: make inputs with a default of the source's own plain initializers too.
         dynamic_batch: make a fixed batch symbolic, where every node keeps the images apart.
         seed: take a cotangent ``fg_seed`` in the place of the class index ``fg_target``.
+        runtime: that the model is for: ``ort``, ``openvino``, ``tensorrt`` or ``web``. All but the
+            first want ``fg_target`` fed, and have the biases and the source's own defaults frozen.
         opset: raise the model to this opset.
         gradients: the engine that derives the adjoint: ``standard``, this package's own rules, or
             ``ort-training``, onnxruntime-training in an environment of its own.
@@ -103,21 +107,25 @@ def instrument(
 
     Raises:
         ModelError: the model cannot be read, or is broken.
-        UnsupportedModelError: an operator has no rule, or no input or output fits.
-        InputError: an unknown psi, emit or engine, or ones that do not go together.
+        UnsupportedModelError: an operator has no rule, or no input or output fits, or the runtime
+            lacks something.
+        InputError: an unknown psi, emit, engine or runtime, or ones that do not go together.
         EngineError: the engine is not installed, or it fails, crashes or hangs.
     """
     _check_options(psi, emit, gradients)
     _check_comparisons(emit, gradients, seed=seed, layer=grad_cam_layer)
+    deployed = deployment.named(runtime)
+    freeze_biases = freeze_biases or not deployed.defaults
     plan = make_plan(
         model.read(source),
         input=input,
         output=output,
         opset=opset,
         freeze=freeze_biases,
-        freeze_defaults=freeze_defaults,
+        freeze_defaults=freeze_defaults or not deployed.defaults,
         dynamic_batch=dynamic_batch,
     )
+    deployment.require_opset(deployed, plan.opset)
     plan.require_support()
     if {"saliency", "layer-maps", "simple-saliency", "grad-cam"} & set(emit):
         _require_grid(plan)
@@ -161,6 +169,9 @@ def instrument(
     working.drop_unused(plan.graph)
     proto = working.to_proto(plan.graph, plan.proto, outputs)
     loosen_target(proto)
+    deployment.require_operators(deployed, proto.graph)
+    if not deployed.defaults:
+        deployment.drop_defaults(proto.graph)
     found = Manifest(
         tool_version=__version__,
         source_sha256=plan.source.sha256,
@@ -182,6 +193,7 @@ def instrument(
         pixels=plan.pixels.name if plan.pixels else None,
         grad_cam_layer=cam[0].y.name if cam else None,
         score_shape=score_shape(plan.x, plan.y),
+        runtime=runtime,
         **_score_axes(plan),
     )
     manifest.attach(proto, found)

@@ -83,6 +83,8 @@ _RESERVED_BEGINNINGS = (BIAS, LAYER_MAP, BIAS_GRADIENT)
 Engine = Literal["standard", "ort-training"]
 ENGINES: tuple[Engine, ...] = ("standard", "ort-training")
 
+RuntimeName = Literal["ort", "openvino", "tensorrt", "web"]
+
 SiteKind = Literal["bias", "batchnorm", "implicit"]
 LayoutName = Literal["ncl", "nlc", "nchw", "nhwc", "ncdhw", "ndhwc"]
 Dim = int | str | None
@@ -162,6 +164,7 @@ class Manifest:
         pixels: the graph input of integer images whose first float tensor is ``input``; None
             where ``input`` is itself fed.
         grad_cam_layer: the tensor that ``fg_grad_cam`` looks at, None where that is not emitted.
+        runtime: that the model was instrumented for. ``fg_target`` has a default for ``ort`` alone.
     """
 
     tool_version: str
@@ -186,6 +189,7 @@ class Manifest:
     score_grid: tuple[int, ...] | None = None
     pixels: str | None = None
     grad_cam_layer: str | None = None
+    runtime: RuntimeName = "ort"
 
     @property
     def fed(self) -> str:

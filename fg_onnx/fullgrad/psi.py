@@ -24,7 +24,7 @@ EPSILON = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Channels:
-    """A bias-gradient as ``values * weight``: values [N, C, *size]; weight [C], [1, C] or None: 1."""
+    """``values * weight``: values [N, C, *size], weight [C], [1, C] or None for 1."""
 
     values: gs.Tensor
     weight: gs.Tensor | None

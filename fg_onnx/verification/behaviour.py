@@ -127,6 +127,8 @@ class Behaviour:
             fed[manifest.SEED] = seed
         elif target is not None:
             fed[manifest.TARGET] = target
+        elif self.found.runtime != "ort":
+            fed[manifest.TARGET] = np.array([manifest.PREDICTED])
         return fed
 
     @property

@@ -158,6 +158,8 @@ class Gradients:
             fed[manifest.SEED] = self.seed
         elif target is not None:
             fed[manifest.TARGET] = target
+        elif self.found.runtime != "ort":
+            fed[manifest.TARGET] = np.array([manifest.PREDICTED])
         names = [name for name in self.model.outputs if name not in self.source.outputs]
         outputs = run_tensors(self.model, fed, names)
         table = outputs[manifest.CONTRIBUTIONS].astype(np.float64)

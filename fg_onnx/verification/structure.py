@@ -106,8 +106,9 @@ def _input_faults(found: Manifest, model: Graph, source: Graph) -> Iterator[str]
     yield from (f"there is no input `{name}`" for name in sorted(wanted - added))
     yield from (f"the manifest does not know the input `{name}`" for name in sorted(added - wanted))
     for name in sorted(added & wanted - {manifest.SEED}):
-        if name not in model.initializers:
-            yield f"the input `{name}` has no default"
+        fed = name == manifest.TARGET and found.runtime != "ort"
+        if (name in model.initializers) == fed:
+            yield f"the input `{name}` has {'a' if fed else 'no'} default"
     target = model.constant(manifest.TARGET)
     if target is not None and target.tolist() != [manifest.PREDICTED]:
         yield f"`{manifest.TARGET}` is {target.tolist()} by default"

@@ -10,7 +10,7 @@ from typing import Any
 
 import onnx
 
-from fg_onnx import manifest
+from fg_onnx import deployment, manifest
 from fg_onnx._version import __version__
 from fg_onnx.attribution import TOLERANCES
 from fg_onnx.errors import InputError, UnsupportedModelError
@@ -94,7 +94,7 @@ def viewed(
             f"{LARGEST / 1e9:.1f}",
             "explain it with `fg-onnx explain`, or export it in float16",
         )
-    _drop_defaults(model.graph)
+    deployment.drop_defaults(model.graph)
     own = {value.name: value for value in model.graph.input}
     _require_alone(name, set(own) - {held.fed, manifest.TARGET}, held.fed)
     _require_image(name, own[held.fed])
@@ -107,21 +107,6 @@ def viewed(
         steps,
         labels or held.labels,
     )
-
-
-def _drop_defaults(graph: onnx.GraphProto) -> None:
-    """Leave no input that has a default, for onnxruntime-web can feed none.
-
-    The target has to be fed then, and the rest is constant.
-    """
-    held = {tensor.name: i for i, tensor in enumerate(graph.initializer)}
-    own = [
-        value for value in graph.input if value.name not in held or value.name == manifest.TARGET
-    ]
-    del graph.input[:]
-    graph.input.extend(own)
-    if manifest.TARGET in held:
-        del graph.initializer[held[manifest.TARGET]]
 
 
 def _require_alone(name: str, others: set[str], fed: str) -> None:

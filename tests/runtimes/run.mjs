@@ -1,55 +1,34 @@
-// Runs models under ONNX Runtime's JavaScript interface: onnxruntime-node, or onnxruntime-web's
-// WebAssembly. One line of JSON on stdin is one run; its answer is one line on stdout.
+// Runs a model under ONNX Runtime's JavaScript interface: onnxruntime-node, or WebAssembly by
+// onnxruntime-web. What to run comes as JSON on stdin; tensors lie in files.
 //
-//   node run.mjs MODULE THREADS
+//   node run.mjs MODULE < {"model", "feeds": {name: {"type", "dims", "file"}}, "folder"}
 
 import { readFile, writeFile } from "node:fs/promises";
-import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
+import { text } from "node:stream/consumers";
 
-const NUMBERS = {
-  float32: Float32Array,
-  float64: Float64Array,
-  int64: BigInt64Array,
-};
+const ARRAYS = { float32: Float32Array, int64: BigInt64Array };
 
-const [module, threads] = process.argv.slice(2);
-const loaded = await import(pathToFileURL(module));
-const ort = loaded.default?.InferenceSession ? loaded.default : loaded;
+const loaded = await import(pathToFileURL(process.argv[2]));
+const ort = loaded.default ?? loaded;
 ort.env.logLevel = "error";
-ort.env.wasm.numThreads = Number(threads);
+ort.env.wasm.numThreads = 1;
 
-async function tensor({ type, dims, file }) {
-  const bytes = await readFile(file);
-  const numbers = new NUMBERS[type](bytes.buffer, bytes.byteOffset, bytes.byteLength / NUMBERS[type].BYTES_PER_ELEMENT);
-  return new ort.Tensor(type, numbers.slice(), dims);
+const { model, feeds, folder } = JSON.parse(await text(process.stdin));
+const session = await ort.InferenceSession.create(new Uint8Array(await readFile(model)), {
+  logSeverityLevel: 3,
+});
+const fed = {};
+for (const [name, { type, dims, file }] of Object.entries(feeds)) {
+  const { buffer } = new Uint8Array(await readFile(file));
+  fed[name] = new ort.Tensor(type, new ARRAYS[type](buffer), dims);
 }
-
-async function run({ model, feeds, folder }) {
-  const session = await ort.InferenceSession.create(new Uint8Array(await readFile(model)), {
-    intraOpNumThreads: Number(threads),
-    logSeverityLevel: 3,
-  });
-  const fed = {};
-  for (const [name, feed] of Object.entries(feeds)) fed[name] = await tensor(feed);
-  const results = await session.run(fed);
-  const outputs = [];
-  for (const [index, name] of session.outputNames.entries()) {
-    const { type, dims, data } = results[name];
-    const file = `${folder}/${index}.bin`;
-    await writeFile(file, new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
-    outputs.push({ name, type, dims, file });
-  }
-  await session.release();
-  return { inputs: session.inputNames, outputs };
+const results = await session.run(fed);
+const outputs = [];
+for (const [index, name] of session.outputNames.entries()) {
+  const { type, dims, data } = results[name];
+  const file = `${folder}/${index}.bin`;
+  await writeFile(file, new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+  outputs.push({ name, type, dims, file });
 }
-
-for await (const line of createInterface({ input: process.stdin })) {
-  let answer;
-  try {
-    answer = await run(JSON.parse(line));
-  } catch (error) {
-    answer = { error: String(error?.message ?? error) };
-  }
-  process.stdout.write(`${JSON.stringify(answer)}\n`);
-}
+process.stdout.write(JSON.stringify(outputs));

@@ -1,0 +1,179 @@
+"""What each runtime takes of an instrumented model: ``fg-onnx instrument --runtime``.
+
+The model that is written by default is ONNX Runtime's: biases and the target are inputs with a
+default. Other runtimes do not know such inputs, and some of them do not say so: OpenVINO makes
+constants of them, and onnxruntime-node leaves aside what is fed to them and explains the predicted
+class. For those runtimes the biases are constants, and the target has to be fed.
+
+What a runtime lacks is refused where it was run (tests/runtimes); docs/runtimes.md holds the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import onnx
+from onnx import helper
+
+from fg_onnx import manifest
+from fg_onnx.errors import InputError, UnsupportedModelError
+from fg_onnx.manifest import RuntimeName
+
+
+@dataclass(frozen=True)
+class Lack:
+    """An operator that a runtime lacks, or computes otherwise than ONNX says.
+
+    Attributes:
+        op_type: the operator.
+        reason: what is wrong.
+        when: whether a node of it asks for what is lacking; None: always.
+    """
+
+    op_type: str
+    reason: str
+    when: Callable[[onnx.NodeProto], bool] | None = None
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A runtime that models are instrumented for.
+
+    Attributes:
+        title: its name in sentences.
+        tried: the version that was run; None: what is said of it here was read.
+        defaults: whether an input with a default can be fed.
+        newest_opset: that it loads, None where it is not known to refuse one.
+        lacks: operators and forms of them.
+    """
+
+    title: str
+    tried: str | None
+    defaults: bool
+    newest_opset: int | None = None
+    lacks: tuple[Lack, ...] = ()
+
+    @property
+    def version(self) -> str:
+        """The title, with the version that was tried."""
+        return self.title if self.tried is None else f"{self.title} {self.tried}"
+
+
+def _is(name: str, *values: Any) -> Callable[[onnx.NodeProto], bool]:
+    return lambda node: _attributes(node).get(name) in values
+
+
+def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    return {each.name: helper.get_attribute_value(each) for each in node.attribute}
+
+
+_NO_RULE = "it has no conversion rule"
+_OPENVINO = (
+    Lack("DeformConv", _NO_RULE),
+    Lack("MaxUnpool", _NO_RULE),
+    Lack("Pad", "mode `wrap` is not converted", _is("mode", b"wrap")),
+    Lack(
+        "Resize",
+        "its coordinate_transformation_mode is not converted",
+        _is("coordinate_transformation_mode", b"half_pixel_symmetric", b"tf_crop_and_resize"),
+    ),
+    Lack("Resize", "antialias is left aside", _is("antialias", 1)),
+    Lack(
+        "Resize",
+        "keep_aspect_ratio_policy is left aside",
+        _is("keep_aspect_ratio_policy", b"not_larger", b"not_smaller"),
+    ),
+)
+
+_TENSORRT = (
+    Lack("Col2Im", _NO_RULE),
+    Lack("MaxUnpool", _NO_RULE),
+    Lack("MaxPool", "Indices are not taken", lambda node: len(node.output) > 1),
+    Lack("ScatterND", "a reduction is not taken", _is("reduction", b"add", b"mul", b"max", b"min")),
+)
+"""By the operator matrix of its importer, onnx-tensorrt 10.1."""
+
+RUNTIMES: Mapping[RuntimeName, Deployment] = MappingProxyType(
+    {
+        "ort": Deployment("ONNX Runtime", "1.31.1", defaults=True),
+        "openvino": Deployment("OpenVINO", "2026.4.1", defaults=False, lacks=_OPENVINO),
+        "tensorrt": Deployment("TensorRT", None, defaults=False, lacks=_TENSORRT),
+        "web": Deployment("ONNX Runtime in JavaScript", "1.30.0", defaults=False, newest_opset=26),
+    }
+)
+"""By the name that ``--runtime`` takes."""
+
+
+def named(runtime: str) -> Deployment:
+    """A runtime by its name.
+
+    Raises:
+        InputError: ``unknown-runtime``.
+    """
+    for name, found in RUNTIMES.items():
+        if name == runtime:
+            return found
+    raise InputError(
+        "unknown-runtime", f"there is no runtime `{runtime}`", f"one of: {', '.join(RUNTIMES)}"
+    )
+
+
+def require_opset(runtime: Deployment, opset: int) -> None:
+    """Fail where a runtime does not load models of an opset.
+
+    Raises:
+        UnsupportedModelError: ``runtime-opset``.
+    """
+    newest = runtime.newest_opset
+    if newest is not None and opset > newest:
+        raise UnsupportedModelError(
+            "runtime-opset",
+            f"the model has opset {opset}, and {runtime.version} loads at most {newest}",
+            "export it with opset 18, which every runtime takes",
+        )
+
+
+def require_operators(runtime: Deployment, graph: onnx.GraphProto) -> None:
+    """Fail for the first node, the source's own or an emitted one, that a runtime lacks.
+
+    Raises:
+        UnsupportedModelError: ``runtime-operator``, naming the operator and the node.
+    """
+    for node in _nodes(graph):
+        for lack in runtime.lacks:
+            if (
+                lack.op_type == node.op_type
+                and not node.domain
+                and (lack.when is None or lack.when(node))
+            ):
+                name = node.name or (node.output[0] if node.output else "")
+                raise UnsupportedModelError(
+                    "runtime-operator",
+                    f"`{node.op_type}` at `{name}`: in {runtime.version}, {lack.reason}",
+                    "instrument it for another --runtime, or export the model without it",
+                    op=node.op_type,
+                    node=name,
+                )
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from _nodes(attribute.g)
+
+
+def drop_defaults(graph: onnx.GraphProto) -> None:
+    """Leave no input that has a default: the target has to be fed then, the rest is constant."""
+    held = {tensor.name: i for i, tensor in enumerate(graph.initializer)}
+    own = [
+        value for value in graph.input if value.name not in held or value.name == manifest.TARGET
+    ]
+    del graph.input[:]
+    graph.input.extend(own)
+    if manifest.TARGET in held:
+        del graph.initializer[held[manifest.TARGET]]

@@ -1,0 +1,107 @@
+"""How far a runtime's results are from ONNX Runtime's on the CPU, and how far they may be.
+
+Outputs and the score are continuous in every intermediate result, so another order of float32 sums
+moves them by rounding alone: `SMOOTH`, of the largest.
+
+Gradients, and what is made of them, are not: an activation within rounding of a kink (ReLU's 0,
+ReLU6's 6, a tie in max-pooling) falls to one side in one runtime and to the other in the next, and
+both are right. One such activation changes few entries by any amount, which the largest difference
+shows, or many by little; so these are compared by the sum of the differences' magnitudes, of the sum
+of magnitudes, tensor by tensor: `KINKED`. ONNX Runtime differs from itself as much once it does not
+optimise the graph, which is a row of the table. An operator that a runtime computes otherwise, or a
+sign, shows as 1e-1 and more.
+
+Completeness holds on either side of a kink: `RESIDUAL` is of rounding alone, and each runtime's own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fg_onnx import manifest
+from fg_onnx.manifest import Manifest
+
+from .runners import Arrays
+
+SMOOTH = 1e-5
+RESIDUAL = 1e-5
+KINKED = 2e-2
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The largest differences.
+
+    Attributes:
+        outputs: of the source's outputs and the score, relative to the largest.
+        residual: ``|f - sum c| / max(|f|, sum |c|)`` of the runtime's own numbers.
+        contributions: and the rest relative to the sum of magnitudes, the worst tensor of its kind.
+        saliency: the map.
+        input_gradient: of one tensor.
+        layer_maps: of all sites.
+        bias_gradients: of all sites.
+    """
+
+    outputs: float
+    residual: float
+    contributions: float
+    saliency: float
+    input_gradient: float
+    layer_maps: float
+    bias_gradients: float
+
+    @property
+    def failures(self) -> list[str]:
+        """What is further apart than it may be."""
+        bounds = {"outputs": SMOOTH, "residual": RESIDUAL}
+        return [
+            f"{name} {value:.1e}"
+            for name, value in vars(self).items()
+            if not value <= bounds.get(name, KINKED)
+        ]
+
+
+def agreement(found: Arrays, expected: Arrays, held: Manifest) -> Agreement:
+    """Compare all outputs of a model; another set of outputs, another shape or type is infinity."""
+    if list(found) != list(expected):
+        return Agreement(*[np.inf] * 7)
+    reserved = [name for name in expected if manifest.is_reserved(name)]
+    smooth = [name for name in expected if name not in reserved] + [manifest.SCORE]
+    if not np.array_equal(found[manifest.EXPLAINED], expected[manifest.EXPLAINED]):
+        return Agreement(*[np.inf] * 7)
+
+    def worst(beginning: str) -> float:
+        names = [name for name in reserved if name.startswith(beginning)]
+        assert names, beginning
+        return max(_summed(found[name], expected[name]) for name in names)
+
+    score = found[manifest.SCORE].astype(np.float64)
+    terms = found[manifest.CONTRIBUTIONS].astype(np.float64)
+    size = np.maximum(np.abs(score), np.abs(terms).sum(1))
+    return Agreement(
+        outputs=max(_largest(found[name], expected[name]) for name in smooth),
+        residual=float((np.abs(score - terms.sum(1)) / size).max()),
+        contributions=worst(manifest.CONTRIBUTIONS),
+        saliency=worst(manifest.SALIENCY),
+        input_gradient=worst(manifest.INPUT_GRADIENT),
+        layer_maps=worst(manifest.LAYER_MAP),
+        bias_gradients=worst(manifest.BIAS_GRADIENT),
+    )
+
+
+def _largest(found: np.ndarray, expected: np.ndarray) -> float:
+    return _ratio(found, expected, lambda array: np.abs(array).max())
+
+
+def _summed(found: np.ndarray, expected: np.ndarray) -> float:
+    return _ratio(found, expected, lambda array: np.abs(array).sum())
+
+
+def _ratio(found: np.ndarray, expected: np.ndarray, size) -> float:
+    if found.shape != expected.shape or found.dtype != expected.dtype:
+        return np.inf
+    wide = expected.astype(np.float64)
+    difference = float(size(found.astype(np.float64) - wide))
+    return difference / float(size(wide)) if difference else 0.0
