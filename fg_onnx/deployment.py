@@ -48,6 +48,8 @@ class Deployment:
         defaults: whether an input with a default can be fed.
         newest_opset: that it loads, None where it is not known to refuse one.
         lacks: operators and forms of them.
+        shares_weights: whether Conv and ConvTranspose may share a weight. OpenVINO's CPU plugin
+            keeps one of the two orders that they want it in, and computes the other by that.
     """
 
     title: str
@@ -55,11 +57,16 @@ class Deployment:
     defaults: bool
     newest_opset: int | None = None
     lacks: tuple[Lack, ...] = ()
+    shares_weights: bool = True
 
     @property
     def version(self) -> str:
         """The title, with the version that was tried."""
         return self.title if self.tried is None else f"{self.title} {self.tried}"
+
+
+def _has(name: str) -> Callable[[onnx.NodeProto], bool]:
+    return lambda node: name in _attributes(node)
 
 
 def _is(name: str, *values: Any) -> Callable[[onnx.NodeProto], bool]:
@@ -80,6 +87,10 @@ _OPENVINO = (
         "its coordinate_transformation_mode is not converted",
         _is("coordinate_transformation_mode", b"half_pixel_symmetric", b"tf_crop_and_resize"),
     ),
+    *(
+        Lack(op_type, "axes as an attribute, before opset 18, are left aside", _has("axes"))
+        for op_type in ("ReduceL1", "ReduceLogSum", "ReduceLogSumExp")
+    ),
     Lack("Resize", "antialias is left aside", _is("antialias", 1)),
     Lack(
         "Resize",
@@ -99,7 +110,9 @@ _TENSORRT = (
 RUNTIMES: Mapping[RuntimeName, Deployment] = MappingProxyType(
     {
         "ort": Deployment("ONNX Runtime", "1.31.1", defaults=True),
-        "openvino": Deployment("OpenVINO", "2026.4.1", defaults=False, lacks=_OPENVINO),
+        "openvino": Deployment(
+            "OpenVINO", "2026.4.1", defaults=False, lacks=_OPENVINO, shares_weights=False
+        ),
         "tensorrt": Deployment("TensorRT", None, defaults=False, lacks=_TENSORRT),
         "web": Deployment("ONNX Runtime in JavaScript", "1.30.0", defaults=False, newest_opset=26),
     }
@@ -149,14 +162,18 @@ def require_operators(runtime: Deployment, graph: onnx.GraphProto) -> None:
                 and not node.domain
                 and (lack.when is None or lack.when(node))
             ):
-                name = node.name or (node.output[0] if node.output else "")
-                raise UnsupportedModelError(
-                    "runtime-operator",
-                    f"`{node.op_type}` at `{name}`: in {runtime.version}, {lack.reason}",
-                    "instrument it for another --runtime, or export the model without it",
-                    op=node.op_type,
-                    node=name,
-                )
+                raise _lacking(runtime, node, lack.reason)
+
+
+def _lacking(runtime: Deployment, node: onnx.NodeProto, reason: str) -> UnsupportedModelError:
+    name = node.name or (node.output[0] if node.output else "")
+    return UnsupportedModelError(
+        "runtime-operator",
+        f"`{node.op_type}` at `{name}`: in {runtime.version}, {reason}",
+        "instrument it for another --runtime, or export the model without it",
+        op=node.op_type,
+        node=name,
+    )
 
 
 def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
@@ -165,6 +182,39 @@ def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.GRAPH:
                 yield from _nodes(attribute.g)
+
+
+def fit(runtime: Deployment, graph: onnx.GraphProto) -> None:
+    """Change an instrumented graph into what a runtime takes.
+
+    Raises:
+        UnsupportedModelError: ``runtime-operator``, what it takes in no form.
+    """
+    require_operators(runtime, graph)
+    if not runtime.shares_weights:
+        _separate_weights(runtime, graph)
+    if not runtime.defaults:
+        drop_defaults(graph)
+
+
+def _separate_weights(runtime: Deployment, graph: onnx.GraphProto) -> None:
+    """Give every ConvTranspose that shares its weight with another operator a copy of it."""
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    elsewhere = {
+        name for node in _nodes(graph) if node.op_type != "ConvTranspose" for name in node.input
+    }
+    copied: dict[str, str] = {}
+    for node in graph.node:
+        if node.op_type != "ConvTranspose" or node.input[1] not in elsewhere:
+            continue
+        name = node.input[1]
+        if name not in weights:
+            raise _lacking(runtime, node, "a weight that is computed cannot be shared with Conv")
+        if name not in copied:
+            copied[name] = f"fg/copy/{name}"
+            graph.initializer.add().CopyFrom(weights[name])
+            graph.initializer[-1].name = copied[name]
+        node.input[1] = copied[name]
 
 
 def drop_defaults(graph: onnx.GraphProto) -> None:

@@ -169,9 +169,7 @@ def instrument(
     working.drop_unused(plan.graph)
     proto = working.to_proto(plan.graph, plan.proto, outputs)
     loosen_target(proto)
-    deployment.require_operators(deployed, proto.graph)
-    if not deployed.defaults:
-        deployment.drop_defaults(proto.graph)
+    deployment.fit(deployed, proto.graph)
     found = Manifest(
         tool_version=__version__,
         source_sha256=plan.source.sha256,

@@ -205,7 +205,8 @@ def lp_normalization(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     """(ct - d * sum(ct * y)) / norm, d = y for p = 2, sign(x) for p = 1; 0 where the norm is 0."""
     axis = p.attrs["axis"]
     if p.attrs["p"] == 1:
-        norm, direction = op.ReduceL1(p.x, axes=[axis], keepdims=1), op.sign(p.x)
+        # Not ReduceL1: below opset 18 OpenVINO reduces all axes.
+        norm, direction = op.ReduceSum(op.Abs(p.x), axes=[axis], keepdims=1), op.sign(p.x)
     else:
         norm, direction = op.ReduceL2(p.x, axes=[axis], keepdims=1), p.y
     some = op.mask(op.Greater(norm, 0.0), norm)
