@@ -91,6 +91,11 @@ _OPENVINO = (
         Lack(op_type, "axes as an attribute, before opset 18, are left aside", _has("axes"))
         for op_type in ("ReduceL1", "ReduceLogSum", "ReduceLogSumExp")
     ),
+    *(
+        Lack(op_type, "noop_with_empty_axes is left aside", _is("noop_with_empty_axes", 1))
+        for op_type in ("ReduceL1", "ReduceL2", "ReduceLogSum")
+    ),
+    Lack("LpPool", "ceil_mode is computed otherwise", _is("ceil_mode", 1)),
     Lack("Resize", "antialias is left aside", _is("antialias", 1)),
     Lack(
         "Resize",
@@ -198,23 +203,30 @@ def fit(runtime: Deployment, graph: onnx.GraphProto) -> None:
 
 
 def _separate_weights(runtime: Deployment, graph: onnx.GraphProto) -> None:
-    """Give every ConvTranspose that shares its weight with another operator a copy of it."""
+    """Give Conv a weight of its own where ConvTranspose has the same, or the other way round."""
     weights = {tensor.name: tensor for tensor in graph.initializer}
-    elsewhere = {
-        name for node in _nodes(graph) if node.op_type != "ConvTranspose" for name in node.input
-    }
-    copied: dict[str, str] = {}
+    users: dict[str, dict[str, list[onnx.NodeProto]]] = {}
     for node in graph.node:
-        if node.op_type != "ConvTranspose" or node.input[1] not in elsewhere:
+        if node.op_type in ("Conv", "ConvTranspose"):
+            users.setdefault(node.input[1], {}).setdefault(node.op_type, []).append(node)
+    for name, by_type in users.items():
+        if len(by_type) == 1:
             continue
-        name = node.input[1]
+        # the source's own nodes stay as they are, where the other kind is emitted alone
+        moved = min(by_type.values(), key=lambda nodes: sum(not _emitted(node) for node in nodes))
         if name not in weights:
-            raise _lacking(runtime, node, "a weight that is computed cannot be shared with Conv")
-        if name not in copied:
-            copied[name] = f"fg/copy/{name}"
-            graph.initializer.add().CopyFrom(weights[name])
-            graph.initializer[-1].name = copied[name]
-        node.input[1] = copied[name]
+            raise _lacking(
+                runtime, moved[0], "Conv and ConvTranspose cannot share what is computed"
+            )
+        copy = graph.initializer.add()
+        copy.CopyFrom(weights[name])
+        copy.name = f"fg/copy/{name}"
+        for node in moved:
+            node.input[1] = copy.name
+
+
+def _emitted(node: onnx.NodeProto) -> bool:
+    return node.name.startswith("fg/")
 
 
 def drop_defaults(graph: onnx.GraphProto) -> None:

@@ -11,11 +11,13 @@ import cv2
 import numpy as np
 
 import fg_onnx
-from fg_onnx import Instrumented, Session
+from fg_onnx import Instrumented
 from fg_onnx.manifest import EMITS, RuntimeName
 from sample_models import fetch
 from tests.commands import FASHION, FASHION_VGG
 from tests.corpus.exported import exported
+
+from .runners import RUNNERS, Arrays
 
 Form = str
 FORMS: tuple[Form, ...] = ("default", "frozen", "own")
@@ -92,14 +94,6 @@ MODELS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, eq=False)
-class Expected:
-    """What ONNX Runtime computes on the CPU: of the predicted class, and of `GIVEN`."""
-
-    predicted: dict[str, np.ndarray]
-    given: dict[str, np.ndarray]
-
-
 @cache
 def image_of(name: str) -> np.ndarray:
     """The image of a model, float32 [1, C, H, W]."""
@@ -122,3 +116,10 @@ def fed_to(made: Instrumented, name: str, form: Form) -> dict[str, np.ndarray]:
     if form == "own":
         feeds["fg_target"] = np.array([GIVEN])
     return feeds
+
+
+def expected(name: str) -> dict[Form, Arrays]:
+    """What ONNX Runtime computes of the default form on the CPU, for what each form is fed."""
+    made = instrumented(name, "default", "ort")
+    found = {form: RUNNERS["ort"].run(made.model, fed_to(made, name, form)) for form in FORMS[1:]}
+    return {"default": found["frozen"], **found}

@@ -35,7 +35,7 @@ NODE_EXAMPLE = HERE.parents[1] / "examples" / "node"
 THREADS = 2
 
 
-class Missing(Exception):
+class MissingError(Exception):
     """This machine does not have a runtime, and why."""
 
 
@@ -46,7 +46,7 @@ class Runner:
     Attributes:
         title: in the table.
         deployed: the name that ``--runtime`` takes.
-        version: its version; raises `Missing` where it is not here.
+        version: its version; raises `MissingError` where it is not here.
         run: all outputs of a model.
     """
 
@@ -76,14 +76,14 @@ def _ort(*providers: str, optimised: bool = True) -> Callable[[onnx.ModelProto, 
 def _version_with(provider: str) -> Callable[[], str]:
     def version() -> str:
         if provider not in onnxruntime.get_available_providers():
-            raise Missing(f"this onnxruntime has no {provider}")
+            raise MissingError(f"this onnxruntime has no {provider}")
         probe = onnx.parser.parse_model(
-            '<ir_version: 8, opset_import: ["": 17]> g (float[1] x) => (float[1] y) { y = Relu (x) }'
+            '<ir_version: 8, opset_import: ["": 17]>g (float[1] x) => (float[1] y) { y = Relu (x) }'
         )
         try:
             open_session(probe.SerializeToString(), [provider])
         except FgOnnxError as error:
-            raise Missing(str(error).splitlines()[0]) from error
+            raise MissingError(str(error).splitlines()[0]) from error
         return onnxruntime.__version__
 
     return version
@@ -109,11 +109,11 @@ def _reference(model: onnx.ModelProto, feeds: Arrays) -> Arrays:
 
 
 def openvino() -> Any:
-    """The module; raises `Missing` where it is not installed."""
+    """The module; raises `MissingError` where it is not installed."""
     try:
         import openvino
     except ImportError as error:
-        raise Missing("openvino is not installed (`make runtimes` does)") from error
+        raise MissingError("openvino is not installed (`make runtimes` does)") from error
     return openvino
 
 
@@ -121,7 +121,7 @@ def _openvino(model: onnx.ModelProto, feeds: Arrays) -> Arrays:
     core = openvino().Core()
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": THREADS}
     read = core.read_model(model.SerializeToString(), b"")
-    results = core.compile_model(read, "CPU", settings)(feeds)
+    results = core.compile_model(read, "CPU", settings)(feeds, share_inputs=False)
     return {value.name: np.array(results[i]) for i, value in enumerate(model.graph.output)}
 
 
@@ -130,10 +130,10 @@ def _openvino(model: onnx.ModelProto, feeds: Arrays) -> Arrays:
 
 @cache
 def node() -> str:
-    """The path of Node.js; raises `Missing` where there is none."""
+    """The path of Node.js; raises `MissingError` where there is none."""
     found = shutil.which("node")
     if found is None:
-        raise Missing("there is no `node` on this machine")
+        raise MissingError("there is no `node` on this machine")
     return found
 
 
@@ -150,7 +150,7 @@ def node_modules() -> Path:
     if not (folder / "node_modules").is_dir():
         npm = shutil.which("npm")
         if npm is None:
-            raise Missing("there is no `npm` on this machine")
+            raise MissingError("there is no `npm` on this machine")
         with tempfile.TemporaryDirectory(dir=cache_dir(), prefix=".download-") as place:
             for name in ("package.json", "package-lock.json"):
                 shutil.copy(NODE_EXAMPLE / name, place)
@@ -159,7 +159,9 @@ def node_modules() -> Path:
                 cwd=place, capture_output=True, text=True, check=False,
             )  # fmt: skip
             if done.returncode:
-                raise Missing(f"npm cannot fetch onnxruntime-node: {done.stderr.strip()[-300:]}")
+                raise MissingError(
+                    f"npm cannot fetch onnxruntime-node: {done.stderr.strip()[-300:]}"
+                )
             with contextlib.suppress(OSError):  # another process was first
                 Path(place).rename(folder)
                 Path(place).mkdir()
@@ -174,7 +176,7 @@ def _web_module() -> Path:
     except RuntimeMissingError as error:
         if error.code == "wrong-checksum":
             raise
-        raise Missing(str(error).splitlines()[0]) from error
+        raise MissingError(str(error).splitlines()[0]) from error
     folder = package.with_suffix("")
     if not folder.is_dir():
         with tempfile.TemporaryDirectory(dir=cache_dir(), prefix=".unpacked-") as place:
@@ -233,8 +235,8 @@ def _openvino_version() -> str:
 
 
 def _webgpu_version() -> str:
-    raise Missing(
-        "it needs a browser with a GPU; tests/view runs the Fashion VGG there, on a software adapter"
+    raise MissingError(
+        "it needs a browser with a GPU; tests/view runs the Fashion VGG on a software adapter"
     )
 
 
