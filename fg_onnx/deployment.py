@@ -48,8 +48,9 @@ class Deployment:
         defaults: whether an input with a default can be fed.
         newest_opset: that it loads, None where it is not known to refuse one.
         lacks: operators and forms of them.
-        shares_weights: whether Conv and ConvTranspose may share a weight. OpenVINO's CPU plugin
-            keeps one of the two orders that they want it in, and computes the other by that.
+        shares_weights: whether Conv and ConvTranspose may share a weight. Of one that has as
+            many input as output channels OpenVINO keeps the order that one of the two wants, and
+            computes the other by it.
     """
 
     title: str
@@ -167,18 +168,14 @@ def require_operators(runtime: Deployment, graph: onnx.GraphProto) -> None:
                 and not node.domain
                 and (lack.when is None or lack.when(node))
             ):
-                raise _lacking(runtime, node, lack.reason)
-
-
-def _lacking(runtime: Deployment, node: onnx.NodeProto, reason: str) -> UnsupportedModelError:
-    name = node.name or (node.output[0] if node.output else "")
-    return UnsupportedModelError(
-        "runtime-operator",
-        f"`{node.op_type}` at `{name}`: in {runtime.version}, {reason}",
-        "instrument it for another --runtime, or export the model without it",
-        op=node.op_type,
-        node=name,
-    )
+                name = node.name or (node.output[0] if node.output else "")
+                raise UnsupportedModelError(
+                    "runtime-operator",
+                    f"`{node.op_type}` at `{name}`: in {runtime.version}, {lack.reason}",
+                    "instrument it for another --runtime, or export the model without it",
+                    op=node.op_type,
+                    node=name,
+                )
 
 
 def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
@@ -197,12 +194,12 @@ def fit(runtime: Deployment, graph: onnx.GraphProto) -> None:
     """
     require_operators(runtime, graph)
     if not runtime.shares_weights:
-        _separate_weights(runtime, graph)
+        _separate_weights(graph)
     if not runtime.defaults:
         drop_defaults(graph)
 
 
-def _separate_weights(runtime: Deployment, graph: onnx.GraphProto) -> None:
+def _separate_weights(graph: onnx.GraphProto) -> None:
     """Give Conv a weight of its own where ConvTranspose has the same, or the other way round."""
     weights = {tensor.name: tensor for tensor in graph.initializer}
     users: dict[str, dict[str, list[onnx.NodeProto]]] = {}
@@ -210,14 +207,10 @@ def _separate_weights(runtime: Deployment, graph: onnx.GraphProto) -> None:
         if node.op_type in ("Conv", "ConvTranspose"):
             users.setdefault(node.input[1], {}).setdefault(node.op_type, []).append(node)
     for name, by_type in users.items():
-        if len(by_type) == 1:
+        if len(by_type) == 1 or name not in weights:  # others are computed anew in every run
             continue
         # the source's own nodes stay as they are, where the other kind is emitted alone
         moved = min(by_type.values(), key=lambda nodes: sum(not _emitted(node) for node in nodes))
-        if name not in weights:
-            raise _lacking(
-                runtime, moved[0], "Conv and ConvTranspose cannot share what is computed"
-            )
         copy = graph.initializer.add()
         copy.CopyFrom(weights[name])
         copy.name = f"fg/copy/{name}"

@@ -116,8 +116,10 @@ def instrument(
     _check_comparisons(emit, gradients, seed=seed, layer=grad_cam_layer)
     deployed = deployment.named(runtime)
     freeze_biases = freeze_biases or not deployed.defaults
+    read = model.read(source)
+    deployment.require_opset(deployed, max(model.opset_of(read.proto), opset or 0))
     plan = make_plan(
-        model.read(source),
+        read,
         input=input,
         output=output,
         opset=opset,
@@ -125,7 +127,6 @@ def instrument(
         freeze_defaults=freeze_defaults or not deployed.defaults,
         dynamic_batch=dynamic_batch,
     )
-    deployment.require_opset(deployed, plan.opset)
     plan.require_support()
     if {"saliency", "layer-maps", "simple-saliency", "grad-cam"} & set(emit):
         _require_grid(plan)

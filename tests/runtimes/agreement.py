@@ -35,8 +35,8 @@ BOUNDS = {
     "layer_maps": 3e-2,
     "bias_gradients": KINKED,
 }
-"""Measured: outputs 4e-6, residuals 7e-6, contributions and gradients 3e-3, the map 4e-5; layer maps
-1e-2, those of DenseNet-121 between ONNX Runtime with and without its optimisations."""
+"""Measured: outputs 4e-6, residuals 7e-6, contributions and gradients 3e-3, the map 4e-5; layer
+maps 1e-2, those of DenseNet-121 between ONNX Runtime with and without its optimisations."""
 
 
 @dataclass(frozen=True)

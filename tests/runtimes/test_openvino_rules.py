@@ -1,4 +1,4 @@
-"""Every VJP rule under OpenVINO: the same numbers, a refusal, or an operator that it lacks itself."""
+"""Every VJP rule under OpenVINO: the same numbers, a refusal, or its own operator fails there."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ import pytest
 from vjps.cases import CASES
 from vjps.harness import Case, cotangents, emit_vjp, evaluate_on_runtime, sample
 
-from fg_onnx.deployment import RUNTIMES, fit
+from fg_onnx import instrument
+from fg_onnx.deployment import RUNTIMES, drop_defaults, fit
 from fg_onnx.errors import UnsupportedModelError
+from fg_onnx.manifest import EMITS, INPUT_GRADIENT, TARGET
+from tests.commands import FASHION_VGG, WEIGHTS, write_model
 
 from .runners import RUNNERS, MissingError, openvino
+from .test_deployment import STRIDED
 
 pytestmark = pytest.mark.runtimes
 
@@ -89,3 +93,24 @@ def test_a_rule_agrees_or_is_refused(case: Case) -> None:
     else:
         assert found
         assert max(found.values()) <= ROUNDING, found
+
+
+def test_a_convolution_and_its_adjoint_do_not_share_a_weight(tmp_path) -> None:
+    """Of as many input as output channels: OpenVINO computes one by the other's order, unsaid."""
+    text = STRIDED.replace("float[N,4]", "float[N,3]")
+    weights = {name: array[:3] for name, array in WEIGHTS.items()}
+    path = write_model(tmp_path / "strided.onnx", text, weights)
+    draws = np.random.default_rng(0).standard_normal((1, 3, 9, 9)).astype(np.float32)
+    feeds = {"x": draws, TARGET: np.array([1])}
+    shared = instrument(str(path), emit=EMITS).model
+    drop_defaults(shared.graph)
+    assert differences(shared, feeds)[INPUT_GRADIENT] > 0.1
+    separate = instrument(str(path), emit=EMITS, runtime="openvino").model
+    assert max(differences(separate, feeds).values()) <= ROUNDING
+
+
+def test_the_magnitude_of_a_folded_weight_is_kept() -> None:
+    """OpenVINO drops Abs from a vector that is computed from constants; a row is none."""
+    made = instrument(str(FASHION_VGG), emit=EMITS, freeze_biases=True)
+    image = np.random.default_rng(0).random((1, 1, 28, 28), dtype=np.float32)
+    assert max(differences(made.model, {made.manifest.fed: image}).values()) <= ROUNDING
