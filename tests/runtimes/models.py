@@ -86,7 +86,7 @@ MODELS = {
         "MobileNetV3-Small", _exported("mobilenet_v3_small"), _cat("imagenet"), torch=True
     ),
     "resnet18": Tried(
-        "ResNet-18", _exported("resnet18", "torchscript"), _cat("imagenet"), torch=True
+        "ResNet-18", _exported("resnet18", "torchscript"), _cat("imagenet"), torch=True, slow=True
     ),
     "densenet121": Tried(
         "DenseNet-121", _exported("densenet121"), _cat("imagenet"), torch=True, slow=True

@@ -48,12 +48,14 @@ class Runner:
         deployed: the name that ``--runtime`` takes.
         version: its version; raises `MissingError` where it is not here.
         run: all outputs of a model.
+        judged: whether it is another one than what all are compared with.
     """
 
     title: str
     deployed: RuntimeName
     version: Callable[[], str]
     run: Callable[[onnx.ModelProto, Arrays], Arrays]
+    judged: bool = True
 
 
 # --- ONNX Runtime ---------------------------------------------------------------------------------
@@ -242,10 +244,10 @@ def _webgpu_version() -> str:
 
 CPU = "CPUExecutionProvider"
 RUNNERS = {
-    "ort": Runner("ONNX Runtime, CPU", "ort", _version_with(CPU), _ort(CPU)),
+    "ort": Runner("ONNX Runtime, CPU", "ort", _version_with(CPU), _ort(CPU), judged=False),
     "unoptimised": Runner(
         "ONNX Runtime, CPU, graph not optimised", "ort", _version_with(CPU),
-        _ort(CPU, optimised=False),
+        _ort(CPU, optimised=False), judged=False,
     ),
     "reference": Runner(
         "onnx.reference", "ort", lambda: importlib.metadata.version("onnx"), _reference
