@@ -6,6 +6,7 @@
 # make lint   ruff and mypy
 # make corpus instrument and check 45 architectures, and write docs/corpus.md; hours
 # make bench  what a map costs in forward passes, and what an audit takes
+# make runtimes  the same models in several runtimes, and docs/runtimes.md; ten minutes
 # make fuzz   judge mutated models; SEED=1 COUNT=1000
 # make reproduce  the paper's experiments, docs/reproduction.md; an hour, or SIZE=--full
 # Everything is installed into $(VENV).
@@ -21,7 +22,7 @@ COUNT ?= 1000
 
 SIZE ?=
 
-.PHONY: demo test fast lint reproduce bench corpus fuzz samples clean
+.PHONY: demo test fast lint reproduce bench corpus fuzz runtimes samples clean
 
 $(VENV)/.base: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fg-onnx needs Python 3.11 or newer")'
@@ -35,10 +36,12 @@ $(VENV)/.demo: $(VENV)/.base
 	touch $@
 
 # torchvision, timm and captum without their dependencies: they would bring a CUDA build of torch.
-# Quantus without its own: opencv-python would write over opencv-python-headless.
+# Quantus without its own: opencv-python would write over opencv-python-headless. OpenVINO without
+# its telemetry.
 $(VENV)/.test: $(VENV)/.demo
 	$(PIP) --group test --group lint --group torch
-	$(PIP) --no-deps torchvision==0.28.0 timm==1.0.31 captum==0.9.0 quantus==0.6.0
+	$(PIP) --no-deps torchvision==0.28.0 timm==1.0.31 captum==0.9.0 quantus==0.6.0 \
+		openvino==2026.4.1
 	touch $@
 
 demo: $(VENV)/.demo
@@ -75,7 +78,8 @@ test: $(VENV)/.test engine browser
 
 fast: $(VENV)/.test
 	$(BIN)/python -m pytest $(WORKERS) \
-		-m 'not torch and not network and not engine and not browser and not ray'
+		-m 'not torch and not network and not engine and not browser and not ray \
+		and not runtimes'
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -91,6 +95,9 @@ bench: $(VENV)/.test
 
 fuzz: $(VENV)/.test
 	$(BIN)/python -m tests.fuzz --seed $(SEED) --count $(COUNT)
+
+runtimes: $(VENV)/.test
+	$(BIN)/python -m tests.runtimes
 
 corpus: $(VENV)/.test
 	$(BIN)/python -m tests.corpus

@@ -62,7 +62,7 @@ class Placement:
         self._types = {name: value.elem_type for name, value in values.items()}
         held = {weight.name for weight in model.graph.initializer}
         given = {value.name for value in model.graph.input}
-        self._nodes, constants = _folded(model, held - given)
+        self._nodes, constants = folded(model, held - given)
         self._inputs = given - held
         self._small = {name for name in constants | held if _is_small(values.get(name))}
         opset = opset_of(model)
@@ -116,7 +116,7 @@ class Placement:
         return list(found.values())
 
 
-def _folded(model: onnx.ModelProto, constants: set[str]) -> tuple[list[onnx.NodeProto], set[str]]:
+def folded(model: onnx.ModelProto, constants: set[str]) -> tuple[list[onnx.NodeProto], set[str]]:
     """What the runtime leaves of a model at load: the nodes, and the constants it has then."""
     kept, known = [], set(constants)
     for node in model.graph.node:
@@ -149,6 +149,12 @@ def _values(model: onnx.ModelProto) -> dict[str, onnx.TypeProto.Tensor]:
 def types_of(model: onnx.ModelProto) -> dict[str, int]:
     """The element types of a model's tensors; a large model loses its weights."""
     return {name: value.elem_type for name, value in _values(model).items()}
+
+
+def ranks_of(model: onnx.ModelProto) -> dict[str, int]:
+    """The ranks of a model's tensors, where they are known; a large model loses its weights."""
+    values = _values(model).items()
+    return {name: len(value.shape.dim) for name, value in values if value.HasField("shape")}
 
 
 def has_kernel(runtime: str, node: onnx.NodeProto, opset: int, types: Mapping[str, int]) -> bool:

@@ -47,17 +47,20 @@ def test_the_forward_nodes_are_not_called_ours(sample):
 def test_a_trap_is_found():
     model = onnx.parser.parse_model("""
         <ir_version: 8, opset_import: ["": 17]>
-        net (float[1,1,4,4] x, float[1,1,2,2] w, int64[N] axes) => (float y, float r) {
+        net (float[1,1,4,4] x, float[1,1,2,2] w, int64[N] axes) => (float y, float r)
+            <float[2] k = {1, 2}> {
             s = Sign (x)
             big = ConvTranspose <pads = [0,0,1,1]> (s, w)
             y, i = MaxPool <kernel_shape = [2,2]> (big)
             c = Greater (x, s)
             b = Where (c, c, c)
             r = ReduceSum (x, axes)
+            v = Neg (k)
+            a = Abs (v)
         }
     """)
     for index, node in enumerate(model.graph.node):
         node.name = f"fg/{index}"
     assert [op for op, *_ in traps(model)] == [
-        "Sign", "ConvTranspose", "MaxPool", "Where", "ReduceSum",
+        "Sign", "ConvTranspose", "MaxPool", "Where", "ReduceSum", "Abs",
     ]  # fmt: skip

@@ -8,7 +8,7 @@ has kernels, `placement` knows. Only nodes that the tool adds are looked at: tho
 from __future__ import annotations
 
 import onnx
-from placement import attributes, emitted, pads_unevenly, types_of
+from placement import attributes, emitted, folded, pads_unevenly, ranks_of, types_of
 
 ABSENT = {
     "MaxUnpool": "no CUDA, no TensorRT",
@@ -42,10 +42,15 @@ def traps(model: onnx.ModelProto) -> list[tuple[str, str, str]]:
     """
     types = types_of(model)
     given = {value.name for value in model.graph.input}
-    constants = {weight.name for weight in model.graph.initializer} - given
+    weights = {weight.name for weight in model.graph.initializer}
+    constants = weights - given
+    computed = folded(model, weights)[1] - weights  # a runtime may take defaults for constants
+    ranks = ranks_of(model)
     found = []
     for node in emitted(model):
         reason = ABSENT.get(node.op_type) or _form(node, types, constants)
+        if node.op_type == "Abs" and node.input[0] in computed and ranks.get(node.input[0]) == 1:
+            reason = "dropped by OpenVINO where a vector is computed from constants"
         if reason:
             found.append((node.op_type, node.name, reason))
     return found
