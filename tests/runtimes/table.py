@@ -96,7 +96,7 @@ def page(lines: Sequence[Line], versions: Mapping[str, str], missing: Mapping[st
     head = HEAD.format(
         ort=versions["ort"],
         openvino=RUNTIMES["openvino"].tried,
-        deployments="\n".join(_deployments()),
+        deployments="\n".join(deployments()),
         given=GIVEN,
         **BOUNDS,
     )
@@ -105,7 +105,8 @@ def page(lines: Sequence[Line], versions: Mapping[str, str], missing: Mapping[st
     return f"{head}{rows}\n\n## Not run\n\n{reasons}\n"
 
 
-def _deployments() -> Iterator[str]:
+def deployments() -> Iterator[str]:
+    """The rows of what ``--runtime`` writes."""
     where = {
         "ort": "ONNX Runtime in every language but JavaScript",
         "openvino": "OpenVINO",
