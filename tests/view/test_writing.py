@@ -314,9 +314,11 @@ def test_a_port_that_is_taken_is_said(tmp_path):
 
 def test_serve_shows_the_page_until_it_is_interrupted(small_runtime, model, tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    # the small runtime's checksum has to be known in that process too
+    # the small runtime's checksum has to be known in that process too; and what runs the tests in
+    # the background may have had the signal ignored
     start = (
-        "import sys; from fg_onnx.view import runtime; from fg_onnx.cli import main;"
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "from fg_onnx.view import runtime; from fg_onnx.cli import main;"
         f"runtime.SHA512 = {runtime.SHA512!r}; main()"
     )
     running = subprocess.Popen(
