@@ -1,0 +1,1 @@
+"""Where the time of a model goes: by part, site and operator, from ONNX Runtime's own profiler."""
