@@ -122,9 +122,10 @@ class Origins:
         return part
 
     def _own(self, name: str) -> str | None:
-        """The model's node of that name."""
-        plain = name.removesuffix(_BLOCKED_SUFFIX)
-        return next((each for each in (name, plain) if each in self._model), None)
+        """The model's node of that name; a blocked one is named after what it makes."""
+        if name in self._model:
+            return name
+        return self._made.get(name.removesuffix(_BLOCKED_SUFFIX))
 
     def _source(self, node: onnx.NodeProto) -> str | None:
         """The model's node that a node of the runtime's comes from, or is there for."""

@@ -56,7 +56,7 @@ def profile(
     first = next((value for name, value in fed.items() if name != manifest.TARGET), None)
     return Profile(
         model=model,
-        what="forward" if manifest.find(proto) is None else "instrumented",
+        what="instrumented" if _explains(proto) else "forward",
         device=found.device,
         threads=found.threads,
         batch=len(first) if first is not None and np.ndim(first) else None,
@@ -66,3 +66,8 @@ def profile(
         alone=found.alone,
         rows=tuple(Row(kernel, origins.of(kernel)) for kernel in found.kernels),
     )
+
+
+def _explains(proto: onnx.ModelProto) -> bool:
+    """Whether it is more than a forward part."""
+    return any(value.name == manifest.SCORE for value in proto.graph.output)

@@ -149,9 +149,7 @@ def _require(device: str, runs: int) -> None:
             "give cpu or cuda, or profile the model with TensorRT's own trtexec",
         )
     if not 1 <= runs <= _MOST_RUNS:
-        raise InputError(
-            "wrong-runs", f"{runs} runs cannot be measured", f"give 1 to {_MOST_RUNS}"
-        )
+        raise InputError("wrong-runs", f"{runs} runs cannot be measured", f"give 1 to {_MOST_RUNS}")
 
 
 def _options(ort: Any, folder: Path, threads: int | None) -> Any:
