@@ -10,7 +10,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,6 +128,7 @@ def record(
         with written.open(encoding="utf-8") as lines:
             ran = measured(events(lines))
         graph = onnx.load(str(folder / "graph.onnx"), load_external_data=False).graph
+    name_as_run(graph, ran.kernels)
     return Recording(
         ran.kernels,
         graph,
@@ -184,6 +185,22 @@ def events(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
         text = line.strip().removesuffix(",")
         if text not in ("", "[", "]"):
             yield json.loads(text)
+
+
+def name_as_run(graph: onnx.GraphProto, kernels: Iterable[Kernel]) -> None:
+    """Give the nodes without a name those that the profiler has for them.
+
+    The runtime makes such nodes where it writes out an operator that it has no kernel for. Both
+    lists are in the order of the run. Changes the graph.
+    """
+    held = {node.name for node in graph.node}
+    others: dict[str, deque[str]] = defaultdict(deque)
+    for kernel in kernels:
+        if kernel.name not in held:
+            others[kernel.operator].append(kernel.name)
+    for node in graph.node:
+        if not node.name and others[node.op_type]:
+            node.name = others[node.op_type].popleft()
 
 
 @dataclass(frozen=True)

@@ -161,3 +161,15 @@ def test_what_cannot_be_written(tmp_path, model):
         assert found.out == ""
         assert "choose another place with -o" in found.err
     assert everything_in(tmp_path) == before
+
+
+def test_names_cannot_forge_lines(tmp_path, model):
+    proto = onnx.load(model)
+    proto.graph.node[0].name = 'a\nall  0.00\x1b[31m"\\<b>'
+    model.write_bytes(proto.SerializeToString())
+    out = tmp_path / "profile.html"
+    found = fg("profile", model, *QUICK, "--top", 200, "-o", out)
+    assert found.code == 0, found.err
+    assert "\x1b" not in found.out
+    assert sum(line.startswith("all") for line in found.out.splitlines()) == 1
+    assert "<b>" not in out.read_text("utf-8")

@@ -132,3 +132,13 @@ def test_nothing_of_a_model_is_unknown(hazard):
     for row in found.rows:
         assert row.origin.part != "other", row
         assert row.origin.site in {"", *own}, row
+
+
+def test_an_operator_that_the_runtime_writes_out():
+    nodes = "y = HardSwish (x) t = Tanh (y) z = HardSwish (t)"
+    text = f"g (float[N,9] x) => (float[N,9] z) {{ {nodes} }}"
+    model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["": 17]>\n{text}')
+    found = profile(model, runs=1)
+    assert [(row.origin.site, row.origin.operator) for row in found.rows] == [
+        ("y", "HardSigmoid"), ("y", "Mul"), ("t", "Tanh"), ("z", "HardSigmoid"), ("z", "Mul"),
+    ]  # fmt: skip
