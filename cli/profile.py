@@ -110,7 +110,7 @@ def profile(
     the time in which kernels ran.
     """
     from fg_onnx.files import replacing, require_folder
-    from fg_onnx.profiling.profiling import profile as profiled
+    from fg_onnx.profiling import profile as profiled
     from fg_onnx.samples import read_array
 
     from .given import parse_feeds

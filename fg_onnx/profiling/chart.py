@@ -137,11 +137,10 @@ def _chart(profile: Profile) -> Html:
 
 
 def _drawn(box: Box) -> Html:
-    said = _said(box)
     label = box.key[-1] if box.key else "all kernels"
     return element(
         "svg",
-        element("title", said),
+        element("title", _said(box)),
         element("rect", width="100%", height=_ROW - 2, y=1, rx=2),
         element("text", label, x=5, y=_ROW - 8, class_=None if box.share >= _SMALL else "small"),
         x=f"{100 * box.start:.4f}%",
@@ -151,7 +150,6 @@ def _drawn(box: Box) -> Html:
         class_=f"box of-{box.key[0]}" if box.key else "box",
         role="treeitem",
         tabindex=-1 if box.key else 0,
-        aria_label=said,
         aria_level=len(box.key) + 1,
         data_start=box.start,
         data_share=box.share,

@@ -9,8 +9,8 @@ from onnx import helper
 from fg_onnx import instrument
 from fg_onnx.graph import stages
 from fg_onnx.graph.stages import STAGES
+from fg_onnx.profiling import profile
 from fg_onnx.profiling.origins import Origin, Origins, named
-from fg_onnx.profiling.profiling import profile
 from fg_onnx.profiling.recording import Kernel
 from sample_models import tiny
 

@@ -12,9 +12,8 @@ from onnx import numpy_helper
 
 from fg_onnx import instrument
 from fg_onnx.errors import InputError
-from fg_onnx.profiling import recording
+from fg_onnx.profiling import profile, recording
 from fg_onnx.profiling.feeds import feeds_of
-from fg_onnx.profiling.profiling import profile
 from fg_onnx.profiling.recording import WARM_UP, events, measured
 from sample_models import tiny
 

@@ -21,7 +21,7 @@ document.addEventListener("DOMContentLoaded", () => {
   let wide = boxes[0];
   let current = boxes[0];
 
-  const tell = (box) => { told.textContent = box.node.getAttribute("aria-label"); };
+  const tell = (box) => { told.textContent = box.node.querySelector("title").textContent; };
 
   const draw = () => {
     const width = chart.getBoundingClientRect().width;
