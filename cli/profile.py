@@ -206,8 +206,8 @@ def _print(found: Profile, how: str, top: int, out: Path | None) -> None:
         ("a run", f"{_ms(found.alone)} ms, the median of {found.runs}"),
         (
             "profiled",
-            f"{_ms(found.profiled)} ms, in {found.busy:.1%} of which kernels ran: "
-            f"{_ms(found.seconds)} ms",
+            f"{_ms(found.profiled)} ms, in {found.busy:.1%} of which kernels ran; "
+            f"they add up to {_ms(found.seconds)} ms",
         ),
     ]
     fields([*rows, ("wrote", str(out))] if out is not None else rows)

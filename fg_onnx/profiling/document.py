@@ -56,6 +56,7 @@ class Profile:
         runs: that medians are over.
         runtime: the version of ONNX Runtime.
         profiled: seconds of a run under the profiler.
+        busy: the share of it in which kernels ran.
         alone: seconds of a run without it.
         rows: in the order in which they ran.
     """
@@ -68,6 +69,7 @@ class Profile:
     runs: int
     runtime: str
     profiled: float
+    busy: float
     alone: float
     rows: tuple[Row, ...]
 
@@ -75,11 +77,6 @@ class Profile:
     def seconds(self) -> float:
         """Of all kernels."""
         return sum(row.kernel.seconds for row in self.rows)
-
-    @property
-    def busy(self) -> float:
-        """The share of a run under the profiler in which kernels ran."""
-        return self.seconds / self.profiled if self.profiled else 0.0
 
     @property
     def parts(self) -> list[Line]:

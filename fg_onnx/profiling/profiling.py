@@ -63,6 +63,7 @@ def profile(
         runs=found.runs,
         runtime=found.runtime,
         profiled=found.profiled,
+        busy=found.busy,
         alone=found.alone,
         rows=tuple(Row(kernel, origins.of(kernel)) for kernel in found.kernels),
     )

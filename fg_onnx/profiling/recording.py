@@ -10,6 +10,7 @@ import json
 import statistics
 import tempfile
 import time
+from bisect import bisect_right
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -63,6 +64,7 @@ class Recording:
         kernels: in the order in which they ran.
         graph: that they ran, without its weights.
         profiled: seconds of a whole run under the profiler, the median.
+        busy: the share of such a run in which kernels ran, the median.
         alone: the same without the profiler.
         runs: that medians are over.
         device: that the model ran on.
@@ -73,16 +75,12 @@ class Recording:
     kernels: tuple[Kernel, ...]
     graph: onnx.GraphProto
     profiled: float
+    busy: float
     alone: float
     runs: int
     device: str
     threads: int
     runtime: str
-
-    @property
-    def seconds(self) -> float:
-        """Of all kernels."""
-        return sum(kernel.seconds for kernel in self.kernels)
 
 
 def record(
@@ -133,6 +131,7 @@ def record(
         ran.kernels,
         graph,
         ran.seconds,
+        ran.busy,
         statistics.median(alone),
         ran.runs,
         str(device_of(session)),
@@ -210,11 +209,13 @@ class Measured:
     Attributes:
         kernels: in the order in which they ran.
         seconds: of a whole run.
+        busy: the share of a run in which kernels ran.
         runs: that the profiler has kept.
     """
 
     kernels: tuple[Kernel, ...]
     seconds: float
+    busy: float
     runs: int
 
 
@@ -224,12 +225,15 @@ def measured(found: Iterable[Mapping[str, Any]]) -> Measured:
     What runs within another node, in a branch or the body of a loop, is part of that one.
     """
     nodes: list[tuple[int, int, Mapping[str, Any]]] = []
-    whole = []
+    whole: list[tuple[int, int]] = []
     for event in found:
         if event.get("cat") == "Node" and event["name"].endswith(_SUFFIX):
             nodes.append((event["ts"], event["dur"], event))
         elif event.get("name") == "model_run":
-            whole.append(event["dur"])
+            whole.append((event["ts"], event["dur"]))
+    whole.sort()
+    starts = [start for start, _ in whole]
+    within = [0] * len(whole)
     nodes.sort(key=lambda node: (node[0], -node[1]))
     times: dict[str, list[int]] = defaultdict(list)
     first: dict[str, Mapping[str, Any]] = {}
@@ -239,14 +243,17 @@ def measured(found: Iterable[Mapping[str, Any]]) -> Measured:
             continue
         end = start + length
         times[event["name"]].append(length)
+        within[bisect_right(starts, start) - 1] += length
         first.setdefault(event["name"], event)
-    kernels = tuple(_kernel(event, _median(times[name])) for name, event in first.items())
-    return Measured(kernels, _median(whole), len(whole) - WARM_UP)
+    kernels = tuple(_kernel(event, _median(times[name]) / 1e6) for name, event in first.items())
+    lengths = [length for _, length in whole]
+    shares = [own / max(length, 1) for own, length in zip(within, lengths, strict=True)]
+    return Measured(kernels, _median(lengths) / 1e6, _median(shares), len(whole) - WARM_UP)
 
 
-def _median(microseconds: Sequence[int]) -> float:
-    """In seconds, without the warm-up; what ran in some runs alone is counted in those."""
-    return statistics.median(microseconds[WARM_UP:] or microseconds) / 1e6
+def _median(values: Sequence[float]) -> float:
+    """Without the warm-up; what ran in some runs alone is counted in those."""
+    return statistics.median(values[WARM_UP:] or values)
 
 
 def _kernel(event: Mapping[str, Any], seconds: float) -> Kernel:

@@ -25,4 +25,4 @@ def usual(*rows: Row, model: str = "models/net.onnx") -> Profile:
         row("aggregation", "conv1", "Abs", 1.5, "psi"),
         row("aggregation", "", "Resize", 0.5, "map"),
     )
-    return Profile(model, "instrumented", "cpu", 2, 1, 20, "1.31.1", 12.5e-3, 11e-3, rows)
+    return Profile(model, "instrumented", "cpu", 2, 1, 20, "1.31.1", 12.5e-3, 0.8, 11e-3, rows)

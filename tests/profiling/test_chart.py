@@ -10,7 +10,8 @@ from tests.profiling.profiles import HOSTILE, row, usual
 TOLD = "document.getElementById('told').textContent"
 WIDTHS = (
     "Array.from(document.querySelectorAll('.flame .box'))"
-    ".filter(b => b.getAttribute('display') !== 'none').map(b => b.querySelector('title').textContent)"
+    ".filter(b => b.getAttribute('display') !== 'none')"
+    ".map(b => b.querySelector('title').textContent)"
 )
 
 

@@ -45,6 +45,7 @@ def test_medians_without_the_warm_up():
     assert (b.name, b.operator, b.seconds) == ("b", "Conv", 3e-4)
     assert (a.reads, a.writes, a.shape) == (("float", "int64"), ("float",), (1, 3))
     assert found.seconds == 6e-3
+    assert found.busy == pytest.approx(0.55)
     assert found.runs == 3
 
 
@@ -87,8 +88,7 @@ def test_nothing_is_lost(monkeypatch):
     for group in ("parts", "operators", "lines"):
         assert sum(row["share"] for row in document[group]) == pytest.approx(1), group
         assert sum(row["kernels"] for row in document[group]) == len(times), group
-    assert 0 < document["kernels_ms"] <= document["profiled_run_ms"]
-    assert document["busy"] == document["kernels_ms"] / document["profiled_run_ms"]
+    assert 0 < document["busy"] <= 1
 
 
 BRANCHES = """<ir_version: 8, opset_import: ["": 17]>
