@@ -24,6 +24,7 @@ from .explain import explain
 from .inspect import inspect
 from .instrument import instrument
 from .ops import ops
+from .profile import profile
 from .verify import verify
 from .view import view
 
@@ -36,7 +37,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for _command in (instrument, explain, view, inspect, check, verify, audit, compare, ops):
+for _command in (instrument, explain, view, inspect, check, verify, audit, compare, profile, ops):
     app.command()(reported(_command))
 app.add_typer(engine)
 app.add_typer(evaluate)

@@ -20,6 +20,7 @@ from onnx import helper
 
 from fg_onnx import manifest
 from fg_onnx.errors import InputError, UnsupportedModelError
+from fg_onnx.graph.stages import EMITTED
 from fg_onnx.manifest import RuntimeName
 
 
@@ -213,13 +214,13 @@ def _separate_weights(graph: onnx.GraphProto) -> None:
         moved = min(by_type.values(), key=lambda nodes: sum(not _emitted(node) for node in nodes))
         copy = graph.initializer.add()
         copy.CopyFrom(weights[name])
-        copy.name = f"fg/copy/{name}"
+        copy.name = f"{EMITTED}copy/{name}"
         for node in moved:
             node.input[1] = copy.name
 
 
 def _emitted(node: onnx.NodeProto) -> bool:
-    return node.name.startswith("fg/")
+    return node.name.startswith(EMITTED)
 
 
 def drop_defaults(graph: onnx.GraphProto) -> None:

@@ -1,4 +1,4 @@
-"""The forward part of an instrumented model: what one of its outputs needs, and nothing else.
+"""The forward part of an instrumented model: what some of its outputs need, and nothing else.
 
 A runtime computes every node of a graph, whichever outputs are asked for.
 """
@@ -12,9 +12,9 @@ import onnx
 from fg_onnx.source.model import model_of
 
 
-def forward_part(proto: onnx.ModelProto, output: str) -> onnx.ModelProto:
-    """A model of that output alone, with the inputs and weights that it reads."""
-    needed = {output}
+def forward_part(proto: onnx.ModelProto, *outputs: str) -> onnx.ModelProto:
+    """A model of those outputs alone, with the inputs and weights that it reads."""
+    needed = set(outputs)
     kept: list[onnx.NodeProto] = []
     for node in reversed(proto.graph.node):
         if any(name in needed for name in node.output):
@@ -22,7 +22,7 @@ def forward_part(proto: onnx.ModelProto, output: str) -> onnx.ModelProto:
             needed.update(read_by(node))
     graph = onnx.GraphProto(name=proto.graph.name, node=reversed(kept))
     graph.input.extend(value for value in proto.graph.input if value.name in needed)
-    graph.output.extend(value for value in proto.graph.output if value.name == output)
+    graph.output.extend(value for value in proto.graph.output if value.name in outputs)
     graph.initializer.extend(t for t in proto.graph.initializer if t.name in needed)
     graph.sparse_initializer.extend(
         tensor for tensor in proto.graph.sparse_initializer if tensor.values.name in needed

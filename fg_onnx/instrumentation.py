@@ -139,7 +139,9 @@ def instrument(
 
     op = Emitter(plan.graph, plan.opset)
     views = Views(op, primals)
+    op.begin("seed")
     seeding = (by_cotangent if seed else by_target)(op, views, plan.x, plan.y)
+    op.begin("adjoint")
     adjoint = _adjoint(gradients, op, views, primals, plan, seeding.cotangent)
     if adjoint.input_gradient is None:
         raise UnsupportedModelError(
@@ -149,7 +151,9 @@ def instrument(
         )
     sites = tuple(bound for bound in sites if bound.site.tensor in adjoint.pullbacks)
     terms = {}
+    op.begin("contributions")
     for bound in sites:
+        op.at(bound.site.name)
         with bound.primal.consistent():
             terms[bound.site.name] = site_term(op, bound, adjoint.pullbacks[bound.site.tensor])
     x = views.of(plan.x)
@@ -165,6 +169,7 @@ def instrument(
         views.of(plan.y),
         _score_axes(plan)["class_axis"],
     )
+    op.begin("methods")
     publish_comparisons(op, explained, differentiated, sites, STYLES[psi], emit)
 
     working.drop_unused(plan.graph)

@@ -41,6 +41,8 @@ KEYS = {
     "Escape": ("Escape", 27),
     "ArrowLeft": ("ArrowLeft", 37),
     "ArrowRight": ("ArrowRight", 39),
+    "ArrowUp": ("ArrowUp", 38),
+    "ArrowDown": ("ArrowDown", 40),
     "Home": ("Home", 36),
     "End": ("End", 35),
     "Space": ("Space", 32),

@@ -60,6 +60,7 @@ def append_adjoint(
     arrived: dict[str, list[gs.Tensor]] = {y.name: [ct_y]}
     pullbacks = {}
     for p in reversed(primals):
+        op.at(p.name)
         cts = tuple(_collect(op, arrived, result) for result in p.outputs)
         if all(ct is None for ct in cts):
             continue

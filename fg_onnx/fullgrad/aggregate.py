@@ -17,9 +17,14 @@ from fg_onnx.grid.layout import Layout
 from fg_onnx.manifest import Dim
 
 
-def contributions(op: Emitter, x: gs.Tensor, terms: Sequence[Term]) -> gs.Tensor:
-    """[N, len(terms)]: the total of every term, per image."""
-    rows = op.Concat(*(_total(op, x, term) for term in terms), axis=0)
+def contributions(op: Emitter, x: gs.Tensor, terms: Mapping[str, Term]) -> gs.Tensor:
+    """[N, len(terms)]: the total of every term, per image; the terms are those of sites."""
+    totals = []
+    for site, term in terms.items():
+        op.at(site)
+        totals.append(_total(op, x, term))
+    op.at("")
+    rows = op.Concat(*totals, axis=0)
     return op.Transpose(op.Reshape(rows, [len(terms), -1]), perm=[1, 0])
 
 

@@ -47,23 +47,29 @@ def publish(
     """Add what was asked for to the graph's outputs, in the order of the contract."""
     x = explained.x
     batch = x.shape[0]
+    op.begin("contributions")
     input_term = Term(op.Mul(explained.gradient, x), tuple(x.shape))
     add_output(op, explained.seeding.score, manifest.SCORE, [batch])
     if "contributions" in emit:
-        columns = [input_term, *(terms[bound.site.name] for bound in sites)]
+        columns = {"": input_term, **{bound.site.name: terms[bound.site.name] for bound in sites}}
         table = aggregate.contributions(op, x, columns)
         add_output(op, table, manifest.CONTRIBUTIONS, [batch, len(columns)])
     groups = []
     if "saliency" in emit or "layer-maps" in emit:
-        layers = {
-            bound.site.name: aggregate.layer_of(op, psi, terms[bound.site.name], bound.layout)
-            for bound in sites
-            if bound.layout is not None
-        }
+        op.begin("psi")
+        layers = {}
+        for bound in sites:
+            if bound.layout is not None:
+                op.at(bound.site.name)
+                term = terms[bound.site.name]
+                layers[bound.site.name] = aggregate.layer_of(op, psi, term, bound.layout)
+        op.begin("map")
         groups = aggregate.group_layers(op, layers)
     if "saliency" in emit:
         assert explained.layout is not None
+        op.begin("psi")
         whole = aggregate.layer_of(op, psi, input_term, explained.layout)
+        op.begin("map")
         parts = [*aggregate.group_layers(op, {"input": whole}), *groups]
         total = aggregate.saliency(op, psi, parts, x, explained.layout)
         add_output(op, total, manifest.SALIENCY, [batch, 1, *explained.layout.grid(x.shape)])
@@ -76,7 +82,9 @@ def publish(
                 found, group = maps[bound.site.name]
                 add_output(op, found, manifest.LAYER_MAP + bound.site.name, [batch, 1, *group.size])
     if "bias-gradients" in emit:
+        op.begin("contributions")
         for bound in sites:
+            op.at(bound.site.name)
             product = terms[bound.site.name].product(op)
             own = bound.primal.y
             dtype = own.dtype if is_float(own) else product.dtype

@@ -10,6 +10,8 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from fg_onnx.errors import UnsupportedModelError
+from fg_onnx.graph import stages
+from fg_onnx.graph.stages import EMITTED, Stage
 from fg_onnx.versions import REVIEWED_OPSET, is_reviewed, since
 
 Operand: TypeAlias = "gs.Tensor | np.ndarray | float | int | Sequence[int] | None"
@@ -37,6 +39,8 @@ class Emitter:
             for subgraph in node.subgraphs(recursive=True):
                 self._names.update(subgraph.tensors())
         self._counts: dict[str, int] = {}
+        self._stage: Stage | None = None
+        self._site = ""
         self._constants: dict[tuple[str, tuple[int, ...], bytes], gs.Constant] = {}
         self._expressions = {
             _expression(node.op, list(node.inputs), node.attrs): node.outputs[0]
@@ -48,6 +52,14 @@ class Emitter:
         if not op_type[:1].isupper():
             raise AttributeError(op_type)
         return lambda *inputs, **attrs: self._append(op_type, inputs, attrs)
+
+    def begin(self, stage: Stage) -> None:
+        """Name the nodes that are written from here on after what they are for."""
+        self._stage, self._site = stage, ""
+
+    def at(self, site: str) -> None:
+        """Name them after a site or a step of the model too."""
+        self._site = stages.place(site)
 
     def constant(self, value: Any, dtype: Any = None) -> gs.Constant:
         """A constant tensor; equal ones are shared."""
@@ -130,10 +142,10 @@ class Emitter:
         return result
 
     def unique_name(self, stem: str) -> str:
-        """A tensor name that the graph does not hold yet."""
+        """A name that no tensor or node of the graph has yet."""
         while True:
             self._counts[stem] = self._counts.get(stem, 0) + 1
-            name = f"fg/{stem}_{self._counts[stem]}"
+            name = f"{EMITTED}{stem}_{self._counts[stem]}"
             if name not in self._names:
                 self._names.add(name)
                 return name
@@ -153,6 +165,8 @@ class Emitter:
                 )
             name = self.unique_name(op_type)
             result = gs.Variable(name, _output_dtype(op_type, operands, attrs))
+            if self._stage is not None:
+                name = self.unique_name(stages.stem(self._stage, self._site, op_type))
             self.graph.nodes.append(gs.Node(op_type, name, attrs, operands, [result]))
             self._expressions[key] = result
         return self._expressions[key]

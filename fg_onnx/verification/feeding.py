@@ -39,7 +39,7 @@ def feeds_of(
             f"`{source.name}` has no input `{image}`, which the other model explains",
             "is it the source of the instrumented model?",
         )
-    fixed = _dims(value)[0]
+    fixed = dims_of(value)[0]
     if images is None:
         array = _varied(value, draws, fixed if isinstance(fixed, int) else 1)
     else:
@@ -58,9 +58,9 @@ def feeds_of(
         if given and name in given:
             rest[name] = _fitted(other, np.asarray(given[name]))
         else:
-            first = (_dims(other) or [1])[0]  # of the images' number, or of its own
+            first = (dims_of(other) or [1])[0]  # of the images' number, or of its own
             own = first if isinstance(first, int) and first != fixed else len(array)
-            rest[name] = _noise(other, draws, batch=own)
+            rest[name] = noise(other, draws, batch=own)
     runs = []
     for start in range(0, len(array), count):
         part = slice(start, start + count)
@@ -73,7 +73,8 @@ def _rows(array: Array, count: int) -> bool:
     return array.ndim > 0 and len(array) == count
 
 
-def _dims(value: onnx.ValueInfoProto) -> list[int | str]:
+def dims_of(value: onnx.ValueInfoProto) -> list[int | str]:
+    """The dimensions that an input declares, ``""`` where it says nothing of one."""
     dims = value.type.tensor_type.shape.dim
     return [dim.dim_value if dim.HasField("dim_value") else dim.dim_param for dim in dims]
 
@@ -86,7 +87,7 @@ def _dtype(value: onnx.ValueInfoProto) -> np.dtype[Any]:
 
 
 def _fitted(value: onnx.ValueInfoProto, array: Array) -> Array:
-    dims = _dims(value)
+    dims = dims_of(value)
     fits = array.ndim == len(dims) and all(
         not isinstance(dim, int) or dim == size
         for dim, size in zip(dims[1:], array.shape[1:], strict=True)
@@ -106,10 +107,10 @@ def _varied(value: onnx.ValueInfoProto, draws: np.random.Generator, fixed: int) 
     Plain noise, faint and strong noise, a single value and noise in blocks, where all ties are:
     equal neighbours under a pooling, and units that are all on or all off.
     """
-    size = int(np.prod(_known(value.name, _dims(value)[1:])))
+    size = int(np.prod(_known(value.name, dims_of(value)[1:])))
     count = FEWER if size > LARGE else DRAWN
     count += -count % fixed
-    found = _noise(value, draws, batch=count)
+    found = noise(value, draws, batch=count)
     if found.dtype.kind in "iub":
         return found
     for i, kind in enumerate(found[1:], start=1):
@@ -125,10 +126,15 @@ def _varied(value: onnx.ValueInfoProto, draws: np.random.Generator, fixed: int) 
     return found
 
 
-def _noise(value: onnx.ValueInfoProto, draws: np.random.Generator, *, batch: int) -> Array:
-    first, *dims = _dims(value) or [1]
+def noise(value: onnx.ValueInfoProto, draws: np.random.Generator, *, batch: int) -> Array:
+    """Something that an input takes: normal noise, pixels, or the first index.
+
+    Raises:
+        InputError: a size other than the batch is open.
+    """
+    first, *dims = dims_of(value) or [1]
     shape = [max(first, batch) if isinstance(first, int) else batch, *_known(value.name, dims)]
-    shape = shape[: len(_dims(value))]
+    shape = shape[: len(dims_of(value))]
     dtype = _dtype(value)
     if dtype.kind == "u" or (dtype.kind == "i" and len(shape) > 2):  # pixels
         return draws.integers(0, 127, shape, endpoint=True).astype(dtype)

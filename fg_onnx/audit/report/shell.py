@@ -37,6 +37,7 @@ def shell(
         "title": escaped(title),
         "style": style,
         "script": script,
+        "skip": _skip(sections),
         "header": header,
         "navigation": _navigation({key: name for key, (name, _) in sections.items()}),
         "sections": join((section for _, section in sections.values()), NEWLINE),
@@ -65,6 +66,12 @@ def _policy(style: str, script: str) -> str:
 def _hash(text: str) -> str:
     digest = hashlib.sha256(text.encode()).digest()
     return f"sha256-{base64.b64encode(digest).decode()}"
+
+
+def _skip(sections: Mapping[str, tuple[str, Html]]) -> Html:
+    """The link past the head of the page, to the first section."""
+    key, (name, _) = next(iter(sections.items()))
+    return element("a", f"Skip to the {name.lower()}", class_="skip", href=f"#{key}")
 
 
 def _navigation(places: Mapping[str, str]) -> Html:
