@@ -18,7 +18,7 @@ from typing import Any
 import onnx
 from onnx import helper
 
-from fg_onnx import manifest
+from fg_onnx import biases, manifest
 from fg_onnx.errors import InputError, UnsupportedModelError
 from fg_onnx.graph.stages import EMITTED
 from fg_onnx.manifest import RuntimeName
@@ -196,7 +196,9 @@ def fit(runtime: Deployment, graph: onnx.GraphProto) -> None:
     require_operators(runtime, graph)
     if not runtime.shares_weights:
         _separate_weights(graph)
-    if not runtime.defaults:
+    if runtime.defaults:
+        biases.add_behind(graph)
+    else:
         drop_defaults(graph)
 
 

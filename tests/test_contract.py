@@ -165,8 +165,8 @@ def test_source_keeps_its_documentation_and_is_not_changed(samples, tmp_path):
     assert model.graph.output[0].doc_string == "before the softmax"
     assert list(model.opset_import) == list(source.opset_import)
     assert {p.key: p.value for p in model.metadata_props}["author"] == "someone"
-    (stem,) = (node for node in model.graph.node if "c1" in node.output)
-    assert stem.doc_string == "the stem"
+    (stem,) = (node for node in model.graph.node if node.doc_string == "the stem")
+    assert stem.op_type == "Conv"
     assert {p.key: p.value for p in stem.metadata_props} == {"scope": "features.0"}
 
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias, get_args
 
-Stage: TypeAlias = Literal["seed", "adjoint", "contributions", "psi", "map", "methods"]
-"""The start of the adjoint, the adjoint itself, the bias-gradients and their totals, the sum of a
-layer over its channels, the sum of layers into maps, and what other methods ask for."""
+Stage: TypeAlias = Literal["forward", "seed", "adjoint", "contributions", "psi", "map", "methods"]
+"""What the model itself computes in another form, the start of the adjoint, the adjoint itself, the
+bias-gradients and their totals, the sum of a layer over its channels, the sum of layers into maps,
+and what other methods ask for."""
 
 STAGES: tuple[Stage, ...] = get_args(Stage)
 EMITTED = "fg/"

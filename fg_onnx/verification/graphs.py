@@ -17,6 +17,7 @@ import onnx.inliner
 from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 
+from fg_onnx import manifest
 from fg_onnx.errors import InputError, ModelError, first_line
 from fg_onnx.files import read_bytes
 from fg_onnx.runtime import onnxruntime, open_session
@@ -79,6 +80,28 @@ class Graph:
             return numpy_helper.to_array(value)
         dtype = np.float32 if "float" in node.attribute[0].name else np.int64
         return np.asarray(value, dtype=dtype)
+
+    def maker(self, name: str) -> onnx.NodeProto | None:
+        """The node that makes a tensor, as the source has it.
+
+        The promoted bias of a convolution may be added behind it: then a Conv with that bias.
+        """
+        node = self.makers.get(name)
+        if node is None or node.op_type != "Add" or len(node.input) != 2:
+            return node
+        conv, row = (self.makers.get(each) for each in node.input)
+        if conv is None or conv.op_type != "Conv" or len(conv.input) != 2:
+            return node
+        if row is None or row.op_type != "Reshape" or not row.input[0].startswith(manifest.BIAS):
+            return node
+        shape = self.constant(row.input[1])
+        if shape is None or shape.tolist() != [1, -1, 1, 1]:
+            return node
+        whole = onnx.NodeProto()
+        whole.CopyFrom(conv)
+        whole.input.append(row.input[0])
+        whole.output[0] = name
+        return whole
 
     def ordered(self, ends: Collection[str], starts: Collection[str] = ()) -> list[onnx.NodeProto]:
         """The nodes that the tensors ``ends`` need, each after what it reads; none behind starts.

@@ -167,7 +167,7 @@ def _kind(value: onnx.ValueInfoProto) -> int:
 
 
 def _site_faults(found: Manifest, site: Site, model: Graph) -> Iterator[str]:
-    maker = model.makers.get(site.tensor)
+    maker = model.maker(site.tensor)
     if maker is None:
         yield f"the tensor `{site.tensor}` of site `{site.name}` is not in the graph"
     elif site.node and maker.name != site.node:
@@ -246,7 +246,7 @@ def _pairs(
             source.constant(name) is not None for name in node.output if name
         ):
             continue  # compared where it is read
-        yield node, model.makers.get(node.output[0])
+        yield node, model.maker(node.output[0])
 
 
 def rewritten(found: Manifest, model: Graph, source: Graph) -> list[str]:
