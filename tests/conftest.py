@@ -155,7 +155,7 @@ class Net:
     @cached_property
     def explained(self) -> dict[str, Attribution]:
         """``predicted`` and ``given``: of all images; ``last``: predicted, of the last image."""
-        session = Session(self.instrumented, threads=THREADS)
+        session = Session(self.instrumented)
         return {
             "predicted": session.explain(self.images),
             "given": session.explain(self.images, GIVEN),

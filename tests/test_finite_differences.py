@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from conftest import THREADS, images_of, noise, run, torch_exports
+from conftest import images_of, noise, run, torch_exports
 from differences import score_of, settled_derivative
 from onnx import numpy_helper
 
@@ -187,7 +187,7 @@ def test_gradients_of_exported_nets(name, tmp_path):
     path = tmp_path / f"{name}.onnx"
     export_module(exports.build(name), path, torch.zeros(2, 3, SIDE, SIDE))
     images = images_of(exports, 2, SIDE)
-    attribution = Session(instrument(path, emit=EMITS), threads=THREADS).explain(images)
+    attribution = Session(instrument(path, emit=EMITS)).explain(images)
     f, defaults = score_of(path, {"image": images}, attribution.targets)
     draws = np.random.default_rng(2)
     errors = []
