@@ -16,7 +16,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 DEMO ?= demo
-WORKERS ?= --numprocesses 2 --dist loadgroup
+# In the order of tests/conftest.py: what takes long begins first.
+WORKERS ?= --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 SEED ?= 0
 COUNT ?= 1000
 
@@ -69,6 +70,9 @@ browser:
 			&& DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --no-install-recommends \
 				chromium fonts-dejavu-core > /dev/null; } \
 		|| echo 'no Chromium: the tests of reports in a browser are skipped'
+
+# Each worker has a core: more threads of theirs would take turns.
+test fast: export OMP_NUM_THREADS ?= 1
 
 test: $(VENV)/.test engine browser
 	$(BIN)/ruff check .

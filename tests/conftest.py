@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
+import os
+import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,21 +22,37 @@ from chromium import Chromium
 from fg_onnx import Attribution, Instrumented, Session, instrument
 from fg_onnx.ort_training import environment
 from sample_models import fetch, tiny
-from sample_models.architectures import CLOSELY_TESTED, KNOWN
+from sample_models.architectures import CLOSELY_TESTED, KNOWN, SIDE
 
 FASHION = Path(fetch.__file__).parent / "fashion_vgg.onnx"
-THREADS = 2
+# A share of the cores for every worker of pytest-xdist: two that take all of them wait for each
+# other, and the runtime's threads do so spinning.
+THREADS = min(2, max(1, os.cpu_count() // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))
+
+HERE = Path(__file__).parent
+# The marks of what `make fast` leaves out.
+LONG = {"torch", "network", "engine", "browser", "ray", "runtimes"}
 
 EXPORTERS = ("torchscript", "dynamo")
 IMAGES = 3
 GIVEN = 7  # the class that is explained beside the predicted one
 
 
+class Options(ort.SessionOptions):
+    """Of every session of these processes that asks for no number of threads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.intra_op_num_threads = THREADS
+
+
+ort.SessionOptions = Options
+
+
 def run(model, feeds, outputs=None, *, optimise=True):
     """The outputs of a model (a path or a proto) by name, in ONNX Runtime on the CPU."""
     options = ort.SessionOptions()
     options.log_severity_level = 3
-    options.intra_op_num_threads = THREADS
     if not optimise:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     source = model.SerializeToString() if isinstance(model, onnx.ModelProto) else str(model)
@@ -135,7 +155,7 @@ class Net:
     @cached_property
     def explained(self) -> dict[str, Attribution]:
         """``predicted`` and ``given``: of all images; ``last``: predicted, of the last image."""
-        session = Session(self.instrumented, threads=THREADS)
+        session = Session(self.instrumented)
         return {
             "predicted": session.explain(self.images),
             "given": session.explain(self.images, GIVEN),
@@ -161,7 +181,10 @@ def net(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     name, exporter = request.param
     folder = tmp_path_factory.mktemp("exports")
     source, instrumented = folder / f"{name}.onnx", folder / f"{name}.fg.onnx"
-    module = exports.export(name, source, exporter)
+    module = exports.build(name)
+    if name == "vgg11_bn":
+        _narrow(module.classifier)
+    exports.export_module(module, source, exports.torch.zeros(2, 3, SIDE, SIDE), exporter)
     instrument(source).save(instrumented)
     yield Net(name, exporter, source, instrumented, module, images_of(exports))
     source.unlink()
@@ -170,12 +193,44 @@ def net(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     gc.collect()
 
 
+def _narrow(classifier: Any, width: int = 256) -> None:
+    """Leave some units of the hidden layers of a VGG's classifier, which is 0.5 GB else.
+
+    The sums over all 25088 features stay, and so does the scale of the scores.
+    """
+    first, second, last = (layer for layer in classifier if hasattr(layer, "weight"))
+    shrunk = first.out_features / width
+    for layer, scale, inputs in ((first, 1, None), (second, shrunk, width), (last, shrunk, width)):
+        layer.weight.data = (layer.weight.data[:, :inputs] * scale**0.5).contiguous()
+    for layer in (first, second):
+        layer.weight.data = layer.weight.data[:width].clone()
+        layer.bias.data = layer.bias.data[:width].clone()
+
+
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Give back what a test of a large net has freed: glibc would keep it, and several add up."""
+    if "net" in getattr(item, "fixturenames", ()) and sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together what shares a fixture: the tests of one exported net, else of one file."""
-    for item in items:
-        net_of = getattr(item, "callspec", None) and item.callspec.params.get("net")
-        item.add_marker(pytest.mark.xdist_group("-".join(net_of) if net_of else item.path.name))
+    """Keep together what shares a fixture, and let what takes long begin first.
+
+    Together are the tests of one exported net, else of one file. The workers of pytest-xdist take
+    one group after the other: last come many that are short, so that no worker waits for the other.
+    """
+    groups = {item: _group(item) for item in items}
+    size = Counter(groups.values())
+    long = {groups[item] for item in items if LONG & {mark.name for mark in item.iter_markers()}}
+    for item, group in groups.items():
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: (groups[item] not in long, -size[groups[item]]))
+
+
+def _group(item: pytest.Item) -> str:
+    net_of = getattr(item, "callspec", None) and item.callspec.params.get("net")
+    return "-".join(net_of) if net_of else str(item.path.relative_to(HERE))
 
 
 def engine_is_ready() -> None:
@@ -194,10 +249,10 @@ def torch_exports() -> Any:
     return exports
 
 
-def images_of(exports: Any, count: int = IMAGES) -> np.ndarray:
+def images_of(exports: Any, count: int = IMAGES, side: int = SIDE) -> np.ndarray:
     """Smooth random images, always the same (the nets are calibrated to such)."""
     import torch
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        return np.ascontiguousarray(exports.random_images(count).numpy())
+        return np.ascontiguousarray(exports.random_images(count, side).numpy())

@@ -58,7 +58,7 @@ def test_the_contract_is_the_same(accepted):
             assert np.abs(found[name] - value).max() <= 2e-5 * largest, name
         else:
             np.testing.assert_array_equal(found[name], value)
-    attribution = accepted.explain(Session(theirs, threads=2))
+    attribution = accepted.explain(Session(theirs))
     assert attribution.residual.max() <= COMPLETE
 
 
@@ -107,7 +107,7 @@ def test_feeding_a_bias_moves_the_gradients_of_both_alike(samples):
         name = next(s.promoted_input for s in instrumented.manifest.sites if s.promoted_input)
         (held,) = (t for t in instrumented.model.graph.initializer if t.name == name)
         other = onnx.numpy_helper.to_array(held) * np.float32(-1.5) + np.float32(0.1)
-        session = Session(instrumented, threads=2)
+        session = Session(instrumented)
         found.append(sample.explain(session, feeds={name: other}))
     np.testing.assert_allclose(*(each.input_gradient for each in found), rtol=0, atol=1e-5)
     np.testing.assert_allclose(*(each.contributions for each in found), rtol=0, atol=1e-5)

@@ -73,7 +73,7 @@ def explained(net, images):
         for weight in instrumented.model.graph.initializer
         if weight.name.startswith("fg_bias/")
     }
-    session = Session(instrumented, threads=2)
+    session = Session(instrumented)
     return kinks, defaults, [session.explain(images), session.explain(images, GIVEN)]
 
 

@@ -107,7 +107,7 @@ def test_int8_outputs_completeness_and_map(nets):
     for output, value in run(nets.quantised, {name: nets.images}).items():
         np.testing.assert_array_equal(found[output], value)
     residual = completeness_residual(found["fg_score"], found["fg_contributions"])
-    session = Session(instrument(nets.floating), threads=2)
+    session = Session(instrument(nets.floating))
     floating = session.explain(nets.images, found["fg_explained"])
     maps = found["fg_saliency"][:, 0]
     alike = [correlation(a, b) for a, b in zip(maps, floating.saliency, strict=True)]
@@ -221,7 +221,7 @@ def test_resnet50_in_float16(tmp_path):
     print("residual", residual, "input gradient", worst)  # to be seen with -rP
     assert worst <= FLOAT16
     # The same with float32 at both ends, as converters leave it: another way to the same numbers.
-    session = Session(instrument(in_type(floating, TensorProto.FLOAT16, keep_io=True)), threads=2)
+    session = Session(instrument(in_type(floating, TensorProto.FLOAT16, keep_io=True)))
     both = session.explain(image.astype(np.float32), found["fg_explained"])
     assert np.all(both.residual <= session.tolerance)
     scale = np.abs(both.contributions).sum()

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from conftest import torch_exports
 from graphs import (
     bias_defaults,
     build,
@@ -434,10 +435,10 @@ def exported(request, tmp_path_factory):
     The exporter folds BatchNorm into the Conv before it, so the module is folded likewise; the
     unfolded case keeps both, and so has the bias of either kind at every layer.
     """
-    torch = pytest.importorskip("torch")
-    pytest.importorskip("onnxscript")
-    torch.set_num_threads(2)
-    from sample_models import exports, reference_fullgrad
+    exports = torch_exports()
+    import torch
+
+    from sample_models import reference_fullgrad
 
     name, _, unfolded = request.param.partition("-")
     path = tmp_path_factory.mktemp("psi") / f"{name}.onnx"
@@ -482,7 +483,7 @@ def with_kinks(path, style):
 
     instrumented = instrument(path, psi=style, emit=EMITS)
     kinks = regions.expose_kinks(instrumented.model)
-    return Session(instrumented, threads=2), kinks
+    return Session(instrumented), kinks
 
 
 @pytest.fixture(scope="module")

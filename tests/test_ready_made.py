@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import onnx
 import pytest
-from conftest import THREADS, run
+from conftest import run
 from differences import score_of, settled_derivative
 
 from fg_onnx import Session, instrument
@@ -25,7 +25,7 @@ STEPS = [4.0**-k for k in range(3, 7)]
 def explained(path, images, target=None, **options):
     """The attribution of some images, whose gradient agrees with differences of the score."""
     emit = ("saliency", "contributions", "input-gradient")
-    session = Session(instrument(path, emit=emit, **options), threads=THREADS)
+    session = Session(instrument(path, emit=emit, **options))
     found = session.explain(images, target)
     assert np.all(found.residual <= COMPLETE), found.residual
     assert np.all(found.saliency.std((1, 2)) > 0.01 * np.abs(found.saliency).max((1, 2)))
@@ -162,7 +162,7 @@ def test_a_light_model_as_it_is():
     model = ready_made.light("light_squeezenet")
     instrumented = instrument(model)
     images = np.random.default_rng(1).random((1, 3, 224, 224)).astype(np.float32)
-    found = Session(instrumented, threads=THREADS).explain(images)
+    found = Session(instrumented).explain(images)
     assert len(instrumented.manifest.sites) == 26
     assert np.all(found.residual <= COMPLETE)
     fed = {value.name for value in instrumented.model.graph.input}

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from fg_onnx.attribution import Attribution
 from fg_onnx.errors import EngineError, InputError
 from fg_onnx.instrumentation import instrument
 from fg_onnx.manifest import ENGINES, Dim, Emit
@@ -107,16 +108,19 @@ def compare_engines(
     images = _noise(plan, count, draws) if array is None else np.asarray(array)
     given = {plan.fed.name: images, **{k: np.asarray(v) for k, v in (feeds or {}).items()}}
     proto = _of_sizes(read.proto, given)
-    ours, theirs = (
-        Session(instrument(proto, gradients=engine, seed=True, emit=_EMIT, **named), device="cpu")
-        for engine in ENGINES
-    )
-    scores = _known(ours.manifest.output, ours.manifest.score_shape or ())
-    seed = draws.standard_normal((len(images), *scores)).astype(np.float32)
-    found = [each.explain(images, seed=seed, feeds=feeds) for each in (ours, theirs)]
-    differences = [_difference("ort-training", "input-gradient", ours.manifest.input,
+    found: list[Attribution] = []
+    for engine in ENGINES:  # one after the other, for each holds the weights several times over
+        made = instrument(proto, gradients=engine, seed=True, emit=_EMIT, **named)
+        session = Session(made, device="cpu")
+        if not found:
+            scores = _known(made.manifest.output, made.manifest.score_shape or ())
+            seed = draws.standard_normal((len(images), *scores)).astype(np.float32)
+        found.append(session.explain(images, seed=seed, feeds=feeds))
+        del made, session
+    held = found[0].manifest
+    differences = [_difference("ort-training", "input-gradient", held.input,
                                *(each.input_gradient for each in found))]  # fmt: skip
-    for site in ours.manifest.sites:
+    for site in held.sites:
         quantity = IMPLICIT if site.kind == "implicit" else "bias-gradient"
         parts = [each.bias_gradients[site.name] for each in found]
         differences.append(_difference("ort-training", quantity, site.name, *parts))
