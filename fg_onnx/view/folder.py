@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import shutil
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fg_onnx.errors import OutputError
-from fg_onnx.files import replacing
+from fg_onnx.files import replacing, require_folder
 from fg_onnx.pictures.images import read_image
 from fg_onnx.pictures.render import write_png
 from fg_onnx.view import runtime
@@ -28,7 +28,7 @@ def write(folder: Path, model: Viewed, images: Sequence[Path]) -> Path:
     """Write the page.
 
     Args:
-        folder: made if it is not there; a page that it holds is replaced.
+        folder: made if it is not there; a page that it holds is replaced, and nothing else.
         model: that the page runs.
         images: photographs that the page offers, as they are; a kind of file that browsers do not
             show is written as PNG.
@@ -41,12 +41,16 @@ def write(folder: Path, model: Viewed, images: Sequence[Path]) -> Path:
         OutputError: the folder cannot be written, or holds something else.
         RuntimeMissingError: the runtime cannot be fetched.
     """
+    require_folder(folder)
     _require_own(folder)
     runtime.fetch()  # before anything is written
     for path in images:
         read_image(path)
     (folder / DOCUMENT).unlink(missing_ok=True)
-    shutil.rmtree(folder / _IMAGES, ignore_errors=True)
+    for path in list(_offered(folder)):
+        path.unlink()
+    with contextlib.suppress(OSError):  # it is not there, or holds something else
+        (folder / _IMAGES).rmdir()
     for name, data in runtime.members():
         _write(folder / "ort" / name, data)
     for name, data in assets():
@@ -59,8 +63,10 @@ def write(folder: Path, model: Viewed, images: Sequence[Path]) -> Path:
 
 
 def _require_own(folder: Path) -> None:
-    """Fail where a folder holds files that are not a page's."""
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "ort").is_dir():
+    """Fail where a folder holds files, and is no page's."""
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    if not (folder / "ort" / runtime.FILES[0]).is_file():  # what is written first
         raise OutputError(
             "not-empty",
             f"`{folder}` holds other files",
@@ -89,6 +95,13 @@ def _offer(folder: Path, number: int, path: Path) -> tuple[str, Path]:
     else:
         write_png(folder / place, read_image(path))
     return path.name, place
+
+
+def _offered(folder: Path) -> Iterator[Path]:
+    """The images that a page offers, of which only the names that `_offer` gives are known."""
+    for path in (folder / _IMAGES).glob("*.*"):
+        if path.stem.isdecimal() and path.suffix in _SHOWN:
+            yield path
 
 
 def _write(path: Path, data: bytes) -> None:
