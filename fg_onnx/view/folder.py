@@ -10,6 +10,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
+from fg_onnx.audit.report.shell import asset
 from fg_onnx.errors import OutputError
 from fg_onnx.files import replacing, require_folder
 from fg_onnx.pictures.images import read_image
@@ -75,7 +76,8 @@ def _require_own(folder: Path) -> None:
 
 
 def assets() -> Iterator[tuple[str, bytes]]:
-    """The page's own files: names in its folder, and contents."""
+    """The page's own files: names in its folder, and contents; one is that of reports too."""
+    yield "base.css", asset("base.css").encode()
     yield from _below(resources.files("fg_onnx.view").joinpath("assets"), "")
 
 

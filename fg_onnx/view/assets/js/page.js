@@ -2,7 +2,7 @@
 
 import { attribution, outputsToRead } from "./attribution.js";
 import { decode } from "./decode.js";
-import { at, element, facts } from "./elements.js";
+import { at, element, facts, visible } from "./elements.js";
 import { figure, megabytes } from "./figures.js";
 import { className, showBars, showClasses, showCompleteness } from "./findings.js";
 import { findLabel } from "./labels.js";
@@ -47,8 +47,8 @@ async function read() {
 
 function introduce() {
   const { model, manifest, labels, runtime, tool_version: version } = described;
-  document.title = `${model.name}: fg-onnx view`;
-  at("title").textContent = model.name;
+  document.title = visible(`${model.name}: fg-onnx view`);
+  at("title").textContent = visible(model.name);
   const [height, width] = described.preprocessing.size ?? [];
   at("about").replaceChildren(
     ...facts({
@@ -190,8 +190,8 @@ function show(took) {
   const kind = classOf(found.target, manifest, ranking?.dims);
   const title = className(kind, labels);
   at("result").hidden = false;
-  at("explained").textContent = title;
-  picture.show(prepared.view, found, title);
+  at("explained").textContent = visible(title);
+  picture.show(prepared.view, found, name, title);
   showCompleteness(found, tolerance);
   at("classes-note").textContent = ranking
     ? `The best by the model's output ${manifest.ranking}. Choose one to explain it.`
@@ -222,7 +222,7 @@ function explainNamed(text) {
 
 function say(text) {
   at("main").ariaBusy = "false";
-  at("said").textContent = text;
+  at("said").textContent = visible(text);
   at("failed").textContent = "";
 }
 
@@ -234,7 +234,8 @@ function work(text) {
 
 function fail(error) {
   say("");
-  at("failed").textContent =
-    error instanceof Sentence ? error.message : `Something unforeseen happened: ${error.message}`;
+  at("failed").textContent = visible(
+    error instanceof Sentence ? error.message : `Something unforeseen happened: ${error.message}`,
+  );
   if (!(error instanceof Sentence)) console.error(error);
 }
