@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import http.server
 import json
+import re
 import threading
 import time
 
@@ -160,6 +161,7 @@ def test_names_are_text(browser, write, photo, tmp_path):
         page.browser.click("#offered button")
         assert page.wait().startswith(picture.name)
         assert page.text("title") == model.name
+        assert re.search(r"\d\.\d kB", page.text("about"))
         assert page.text("explained").startswith(HOSTILE)
         # a mark that would turn the rest of the line around is an escape, wherever it is said
         for key in ("explained", "said", "classes", "shown"):

@@ -3,7 +3,7 @@
 import { attribution, outputsToRead } from "./attribution.js";
 import { decode } from "./decode.js";
 import { at, element, facts, visible } from "./elements.js";
-import { figure, megabytes } from "./figures.js";
+import { figure, inUnits } from "./figures.js";
 import { className, showBars, showClasses, showCompleteness } from "./findings.js";
 import { findLabel } from "./labels.js";
 import { takePhotos } from "./photos.js";
@@ -56,7 +56,7 @@ function introduce() {
       ...(labels && { Labels: String(labels.length) }),
       Sites: String(manifest.sites.length),
       Map: manifest.psi,
-      File: megabytes(model.bytes),
+      File: inUnits(model.bytes),
     }),
   );
   at("labels").replaceChildren(...(labels ?? []).map((label) => element("option", { value: label })));
@@ -95,7 +95,7 @@ async function offerBackends() {
 
 function askFirst() {
   say(
-    `This model has ${megabytes(described.model.bytes)}, and needs several times that in memory, of ` +
+    `This model has ${inUnits(described.model.bytes)}, and needs several times that in memory, of ` +
       "which a browser gives at most 4 GB. On a phone it will likely fail.",
   );
   at("confirm").hidden = false;
@@ -105,7 +105,7 @@ function askFirst() {
 async function load() {
   at("confirm").hidden = true;
   const { bytes } = described.model;
-  if (!runner.isOpen) work(`Loading the model, ${megabytes(bytes)}`);
+  if (!runner.isOpen) work(`Loading the model, ${inUnits(bytes)}`);
   at("loading").hidden = false;
   try {
     await onWhatRuns(() =>
