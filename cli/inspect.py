@@ -132,6 +132,7 @@ def to_document(found: Inspection) -> dict[str, Any]:
 
 
 def _print(found: Inspection) -> None:
+    from fg_onnx.manifest import is_reserved
     from fg_onnx.source.model import opset_of
 
     proto = found.source.proto
@@ -140,7 +141,8 @@ def _print(found: Inspection) -> None:
     rows = [("model", f"{found.source.name}  (opset {opset_of(proto)})")]
     rows += values
     rows += describe.gradient_rows(found.input, found.pixels)
-    if found.input and len(describe.inputs_of(proto)) > 1:
+    own = [value for value in describe.inputs_of(proto) if not is_reserved(value.name)]
+    if found.input and len(own) > 1:
         rows.append(("explained", f"the input {found.input}"))
     if found.explained:
         rows.append(("explained", "{}  ({})".format(*found.explained)))
@@ -173,6 +175,7 @@ def _manifest_rows(manifest: Manifest) -> list[tuple[str, str]]:
         ("computes", ", ".join(manifest.emits) or "the score alone"),
         ("target", "a cotangent, fg_seed" if manifest.seed else "a class index, fg_target"),
         ("biases", describe.promotion_text(manifest)),
+        *describe.runtime_rows(manifest),
         ("preprocess", describe.preprocessing_text(manifest)),
         ("labels", describe.labels_text(manifest)),
         ("made by", f"fg-onnx {manifest.tool_version}, gradients: {manifest.gradients}"),

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fg_onnx.errors import InputError
+
 from .console import fields, in_units, note, say
 from .labels import read_labels, require_count
 from .options import (
@@ -50,9 +52,11 @@ def view(
         bool, typer.Option("--serve", help="Show the page on this machine until interrupted.")
     ] = False,
     port: Annotated[
-        int,
-        typer.Option(min=0, max=65535, metavar="N", help="Of --serve; 0 takes any that is free."),
-    ] = 0,
+        int | None,
+        typer.Option(
+            min=0, max=65535, metavar="N", help="Of --serve. Default: 0, any that is free."
+        ),
+    ] = None,
     input_: InputOption = None,
     output: OutputOption = None,
     psi: PsiOption = None,
@@ -71,6 +75,8 @@ def view(
     from fg_onnx.view import folder
     from fg_onnx.view.document import LARGE
 
+    if port is not None and not serve:
+        raise InputError("port-unserved", "--port is the server's", "add --serve")
     with contextlib.ExitStack() as stack:
         shown = _open(model, input_, output, psi, preprocess, labels)
         offered = find_images(images) if images else []
@@ -86,7 +92,7 @@ def view(
                 "4 GB: the page asks before it loads it"
             )
         if serve:
-            _serve(place, port)
+            _serve(place, port or 0)
 
 
 def _open(

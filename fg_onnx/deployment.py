@@ -5,38 +5,22 @@ default. Other runtimes do not know such inputs, and some of them do not say so:
 constants of them, and onnxruntime-node leaves aside what is fed to them and explains the predicted
 class. For those runtimes the biases are constants, and the target has to be fed.
 
-What a runtime lacks is refused where it was run (tests/runtimes); docs/runtimes.md holds the table.
+What a runtime lacks (`lacks`) is refused by name; docs/runtimes.md holds the table.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 import onnx
-from onnx import helper
 
 from fg_onnx import biases, manifest
 from fg_onnx.errors import InputError, UnsupportedModelError
 from fg_onnx.graph.stages import EMITTED
+from fg_onnx.lacks import OPENVINO, TENSORRT, Lack
 from fg_onnx.manifest import RuntimeName
-
-
-@dataclass(frozen=True)
-class Lack:
-    """An operator that a runtime lacks, or computes otherwise than ONNX says.
-
-    Attributes:
-        op_type: the operator.
-        reason: what is wrong.
-        when: whether a node of it asks for what is lacking; None: always.
-    """
-
-    op_type: str
-    reason: str
-    when: Callable[[onnx.NodeProto], bool] | None = None
 
 
 @dataclass(frozen=True)
@@ -67,60 +51,15 @@ class Deployment:
         return self.title if self.tried is None else f"{self.title} {self.tried}"
 
 
-def _has(name: str) -> Callable[[onnx.NodeProto], bool]:
-    return lambda node: name in _attributes(node)
-
-
-def _is(name: str, *values: Any) -> Callable[[onnx.NodeProto], bool]:
-    return lambda node: _attributes(node).get(name) in values
-
-
-def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    return {each.name: helper.get_attribute_value(each) for each in node.attribute}
-
-
-_NO_RULE = "it has no conversion rule"
-_OPENVINO = (
-    Lack("DeformConv", _NO_RULE),
-    Lack("MaxUnpool", _NO_RULE),
-    Lack("Pad", "mode `wrap` is not converted", _is("mode", b"wrap")),
-    Lack(
-        "Resize",
-        "its coordinate_transformation_mode is not converted",
-        _is("coordinate_transformation_mode", b"half_pixel_symmetric", b"tf_crop_and_resize"),
-    ),
-    *(
-        Lack(op_type, "axes as an attribute, before opset 18, are left aside", _has("axes"))
-        for op_type in ("ReduceL1", "ReduceLogSum", "ReduceLogSumExp")
-    ),
-    *(
-        Lack(op_type, "noop_with_empty_axes is left aside", _is("noop_with_empty_axes", 1))
-        for op_type in ("ReduceL1", "ReduceL2", "ReduceLogSum")
-    ),
-    Lack("LpPool", "ceil_mode is computed otherwise", _is("ceil_mode", 1)),
-    Lack("Resize", "antialias is left aside", _is("antialias", 1)),
-    Lack(
-        "Resize",
-        "keep_aspect_ratio_policy is left aside",
-        _is("keep_aspect_ratio_policy", b"not_larger", b"not_smaller"),
-    ),
-)
-
-_TENSORRT = (
-    Lack("Col2Im", _NO_RULE),
-    Lack("MaxUnpool", _NO_RULE),
-    Lack("MaxPool", "Indices are not taken", lambda node: len(node.output) > 1),
-    Lack("ScatterND", "a reduction is not taken", _is("reduction", b"add", b"mul", b"max", b"min")),
-)
-"""By the operator matrix of its importer, onnx-tensorrt 10.1."""
-
 RUNTIMES: Mapping[RuntimeName, Deployment] = MappingProxyType(
     {
         "ort": Deployment("ONNX Runtime", "1.31.1", defaults=True),
         "openvino": Deployment(
-            "OpenVINO", "2026.4.1", defaults=False, lacks=_OPENVINO, shares_weights=False
+            "OpenVINO", "2026.4.1", defaults=False, lacks=OPENVINO, shares_weights=False
         ),
-        "tensorrt": Deployment("TensorRT", None, defaults=False, lacks=_TENSORRT),
+        "tensorrt": Deployment(
+            "TensorRT 10.1", None, defaults=False, newest_opset=20, lacks=TENSORRT
+        ),
         "web": Deployment("ONNX Runtime in JavaScript", "1.30.0", defaults=False, newest_opset=26),
     }
 )
@@ -162,13 +101,10 @@ def require_operators(runtime: Deployment, graph: onnx.GraphProto) -> None:
     Raises:
         UnsupportedModelError: ``runtime-operator``, naming the operator and the node.
     """
+    constants = {tensor.name: tensor for tensor in graph.initializer}
     for node in _nodes(graph):
         for lack in runtime.lacks:
-            if (
-                lack.op_type == node.op_type
-                and not node.domain
-                and (lack.when is None or lack.when(node))
-            ):
+            if lack.meets(node, constants):
                 name = node.name or (node.output[0] if node.output else "")
                 raise UnsupportedModelError(
                     "runtime-operator",

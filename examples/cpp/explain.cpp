@@ -3,8 +3,8 @@
 //   g++ -std=c++17 explain.cpp -I ORT/include -L ORT/lib -lonnxruntime -o explain
 //   ./explain model.fg.onnx photo.ppm map.pgm [CLASS]
 //
-// The photograph is a binary PPM (or PGM, for a model of one channel) in the size that the model
-// takes; the map is a PGM. Without CLASS the predicted class is explained.
+// The photograph is a binary PPM (or PGM, for a model of one channel) without comments, in the size
+// that the model takes; the map is a PGM. Without CLASS the predicted class is explained.
 
 #include <onnxruntime_cxx_api.h>
 
@@ -12,6 +12,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <numeric>
 #include <stdexcept>
@@ -29,11 +30,13 @@ std::vector<float> read_image(const char* path, std::vector<int64_t>& shape) {
   int64_t width = 0, height = 0, most = 0;
   file >> magic >> width >> height >> most;
   file.get();
+  if (!file || (magic != "P5" && magic != "P6") || most != 255 || std::min(width, height) < 1 ||
+      std::max(width, height) > 32767)
+    throw std::runtime_error(std::string(path) + " is no binary PPM or PGM of 8 bits");
   const int64_t channels = magic == "P6" ? 3 : 1, size = width * height;
   std::vector<unsigned char> bytes(channels * size);
-  file.read(reinterpret_cast<char*>(bytes.data()), bytes.size());
-  if (!file || (magic != "P5" && magic != "P6") || most != 255)
-    throw std::runtime_error(std::string(path) + " is no binary PPM or PGM of 8 bits");
+  if (!file.read(reinterpret_cast<char*>(bytes.data()), bytes.size()))
+    throw std::runtime_error(std::string(path) + " is cut short");
   shape = {1, channels, height, width};
   std::vector<float> image(bytes.size());
   for (int64_t i = 0; i < size; ++i)
@@ -60,7 +63,10 @@ int main(int count, char** arguments) try {
 
   std::vector<int64_t> shape, one = {1};
   std::vector<float> image = read_image(arguments[2], shape);
-  int64_t target = count > 4 ? std::stoll(arguments[4]) : -1;  // -1 stands for the predicted class
+  const char* wanted = count > 4 ? arguments[4] : "-1";  // -1 stands for the predicted class
+  char* end = nullptr;
+  int64_t target = std::strtoll(wanted, &end, 10);
+  if (end == wanted || *end) throw std::runtime_error("CLASS is the number of a class");
   const auto memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
   Ort::Value fed[] = {
       Ort::Value::CreateTensor<float>(memory, image.data(), image.size(), shape.data(), 4),

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import shutil
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
+from fg_onnx.audit.report.shell import asset
 from fg_onnx.errors import OutputError
-from fg_onnx.files import replacing
+from fg_onnx.files import replacing, require_folder
 from fg_onnx.pictures.images import read_image
 from fg_onnx.pictures.render import write_png
 from fg_onnx.view import runtime
@@ -28,7 +29,7 @@ def write(folder: Path, model: Viewed, images: Sequence[Path]) -> Path:
     """Write the page.
 
     Args:
-        folder: made if it is not there; a page that it holds is replaced.
+        folder: made if it is not there; a page that it holds is replaced, and nothing else.
         model: that the page runs.
         images: photographs that the page offers, as they are; a kind of file that browsers do not
             show is written as PNG.
@@ -41,12 +42,16 @@ def write(folder: Path, model: Viewed, images: Sequence[Path]) -> Path:
         OutputError: the folder cannot be written, or holds something else.
         RuntimeMissingError: the runtime cannot be fetched.
     """
+    require_folder(folder)
     _require_own(folder)
     runtime.fetch()  # before anything is written
     for path in images:
         read_image(path)
     (folder / DOCUMENT).unlink(missing_ok=True)
-    shutil.rmtree(folder / _IMAGES, ignore_errors=True)
+    for path in list(_offered(folder)):
+        path.unlink()
+    with contextlib.suppress(OSError):  # it is not there, or holds something else
+        (folder / _IMAGES).rmdir()
     for name, data in runtime.members():
         _write(folder / "ort" / name, data)
     for name, data in assets():
@@ -59,8 +64,10 @@ def write(folder: Path, model: Viewed, images: Sequence[Path]) -> Path:
 
 
 def _require_own(folder: Path) -> None:
-    """Fail where a folder holds files that are not a page's."""
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "ort").is_dir():
+    """Fail where a folder holds files, and is no page's."""
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    if not (folder / "ort" / runtime.FILES[0]).is_file():  # what is written first
         raise OutputError(
             "not-empty",
             f"`{folder}` holds other files",
@@ -69,7 +76,8 @@ def _require_own(folder: Path) -> None:
 
 
 def assets() -> Iterator[tuple[str, bytes]]:
-    """The page's own files: names in its folder, and contents."""
+    """The page's own files: names in its folder, and contents; one is that of reports too."""
+    yield "base.css", asset("base.css").encode()
     yield from _below(resources.files("fg_onnx.view").joinpath("assets"), "")
 
 
@@ -89,6 +97,13 @@ def _offer(folder: Path, number: int, path: Path) -> tuple[str, Path]:
     else:
         write_png(folder / place, read_image(path))
     return path.name, place
+
+
+def _offered(folder: Path) -> Iterator[Path]:
+    """The images that a page offers, of which only the names that `_offer` gives are known."""
+    for path in (folder / _IMAGES).glob("*.*"):
+        if path.stem.isdecimal() and path.suffix in _SHOWN:
+            yield path
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -36,13 +37,20 @@ def server(folder: Path, port: int = 0) -> ThreadingHTTPServer:
         OutputError: ``port-taken``.
     """
     try:
-        return ThreadingHTTPServer((HOST, port), partial(_Handler, directory=str(folder)))
+        return _Server((HOST, port), partial(_Handler, directory=str(folder)))
     except OSError as error:
         raise OutputError(
             "port-taken",
             f"port {port} cannot be listened to: {error.strerror}",
             "choose another one with --port, or leave it out",
         ) from error
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say what went wrong, unless a browser has only left before it had all of a file."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(SimpleHTTPRequestHandler):
@@ -65,7 +73,7 @@ class _Handler(SimpleHTTPRequestHandler):
 
     def _is_own(self) -> bool:
         """Whether the page itself asks: another one may have led its own host's name here."""
-        host = self.headers.get("Host", "").rpartition(":")[0]
+        host = self.headers.get("Host", "").partition(":")[0]  # of port 80 it names none
         if host in (HOST, "localhost"):
             return True
         self.send_error(HTTPStatus.FORBIDDEN)

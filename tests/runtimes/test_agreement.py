@@ -13,7 +13,7 @@ from .__main__ import PAGE
 from .agreement import BOUNDS, agreement
 from .models import fed_to, instrumented
 from .runners import RUNNERS
-from .table import Line, deployments, page
+from .table import Line, deployments, page, refusals
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_the_page_tells_what_failed(explained):
 
 def test_the_page_in_the_docs_is_of_this_version():
     text = PAGE.read_text()
-    for row in deployments():
+    for row in (*deployments(), *refusals()):
         assert row in text
     assert all(f"{bound:.0e}" in text for bound in BOUNDS.values())
     for runner in RUNNERS.values():

@@ -9,7 +9,7 @@ from onnx import numpy_helper
 
 import fg_onnx
 from fg_onnx import Session, instrument
-from fg_onnx.deployment import RUNTIMES
+from fg_onnx.deployment import RUNTIMES, require_operators
 from fg_onnx.errors import InputError, UnsupportedModelError
 from fg_onnx.manifest import EMITS, TARGET
 from tests.commands import FASHION_VGG, WEIGHTS, fg, write_model
@@ -135,11 +135,60 @@ def test_indices_are_refused_for_tensorrt(tmp_path):
         instrument(str(path), runtime="tensorrt")
 
 
-def test_an_opset_that_a_runtime_does_not_load_is_refused(strided):
-    newest = RUNTIMES["web"].newest_opset
-    instrument(str(strided), runtime="web", opset=newest)
+# An operator's line in the place of STRIDED's ReLU, and what is said of it.
+NOT_FOR_TENSORRT = {
+    "dilated": ("r = MaxPool <kernel_shape = [2, 2], dilations = [2, 2]> (c)", "dilations"),
+    "cubic": ('r = Resize <mode = "cubic"> (c, , scales)', "`cubic`"),
+    "shifted": ("q = QuantizeLinear (c, scale, zero)\n r = DequantizeLinear (q, scale, zero)",
+                "a zero point other than 0"),
+    "unknown": ('u = Cast <to = 2> (c)\n i = BitShift <direction = "LEFT"> (u, bits)\n'
+                " f = Cast <to = 1> (i)\n r = Mul (c, f)", "it is not taken"),
+}  # fmt: skip
+BESIDE = {
+    "scales": np.array([1, 1, 2, 2], np.float32),
+    "scale": np.array(0.1, np.float32),
+    "zero": np.array(3, np.uint8),
+    "bits": np.array(1, np.uint8),
+}
+
+
+@pytest.mark.parametrize("name", NOT_FOR_TENSORRT)
+def test_what_tensorrt_does_not_take_is_refused(tmp_path, name):
+    line, reason = NOT_FOR_TENSORRT[name]
+    text = STRIDED.replace("r = Relu (c)", line)
+    path = write_model(tmp_path / "net.onnx", text, {**WEIGHTS, **BESIDE}, imports='"": 18')
+    instrument(str(path))
+    with pytest.raises(UnsupportedModelError, match=r"TensorRT 10\.1, ") as refused:
+        instrument(str(path), runtime="tensorrt")
+    assert reason in refused.value.reason
+
+
+@pytest.mark.parametrize("axes", ["computed", "held"])
+def test_axes_have_to_be_constants_for_tensorrt(axes):
+    text = f"""g (float[N,3] x, int64[1] fed) => (float y) <int64[1] held = {{1}}> {{
+        computed = Identity (fed)
+        y = ReduceMean (x, {axes})
+    }}"""
+    graph = onnx.parser.parse_graph(text)
+    if axes == "held":
+        require_operators(RUNTIMES["tensorrt"], graph)
+        return
+    with pytest.raises(UnsupportedModelError, match="have to be constants"):
+        require_operators(RUNTIMES["tensorrt"], graph)
+
+
+def test_tensorrt_takes_a_zero_point_of_0(tmp_path):
+    text = STRIDED.replace("r = Relu (c)", NOT_FOR_TENSORRT["shifted"][0])
+    path = write_model(tmp_path / "net.onnx", text, {**WEIGHTS, **BESIDE, "zero": np.uint8(0)})
+    instrument(str(path), runtime="tensorrt")
+
+
+@pytest.mark.parametrize("runtime", ["web", "tensorrt"])
+def test_an_opset_that_a_runtime_does_not_load_is_refused(strided, runtime):
+    newest = RUNTIMES[runtime].newest_opset
+    instrument(str(strided), runtime=runtime, opset=newest)
     with pytest.raises(UnsupportedModelError, match=f"loads at most {newest}") as refused:
-        instrument(str(strided), runtime="web", opset=newest + 1)
+        instrument(str(strided), runtime=runtime, opset=newest + 1)
     assert refused.value.code == "runtime-opset"
 
 
@@ -156,6 +205,9 @@ def test_the_command_line_says_what_is_to_be_fed(tmp_path):
     assert "fg_target is to be fed, -1 for the predicted class" in outcome.out
     outcome = fg("instrument", FASHION_VGG, "-o", place, "--runtime", "tensorrt")
     assert "not tried there" in outcome.out
+    inspected = fg("inspect", place).out
+    assert "fg_target is to be fed" in inspected
+    assert "the input image" not in inspected  # the model's own is the only one
     outcome = fg("instrument", FASHION_VGG, "-o", place)
     assert "runtime" not in outcome.out
 

@@ -133,10 +133,32 @@ def test_the_node_example_says_what_would_be_left_aside(javascript, tmp_path):
     assert "--runtime web" in done.stderr
 
 
-def test_what_is_no_picture_is_said(example, tmp_path):
+WHOLE = b"P5\n28 28\n255\n" + bytes(28 * 28)
+
+
+@pytest.mark.parametrize(
+    ("photo", "more", "said"),
+    [
+        (b"no picture", [], "no binary PPM or PGM"),
+        (b"P5\n-28 28\n255\n", [], "no binary PPM or PGM"),
+        (WHOLE[:-1], [], "is cut short"),
+        (WHOLE, ["3x"], "CLASS is the number of a class"),
+        (WHOLE, ["99"], "GatherElements"),  # the runtime's own words for a class that is not there
+    ],
+)
+def test_what_is_given_wrong_is_said(example, tmp_path, photo, more, said):
     fg_onnx.instrument(FASHION_VGG, runtime="web").save(tmp_path / "model.onnx")
-    (tmp_path / "photo.pgm").write_bytes(b"no picture")
-    done = run(example, tmp_path / "model.onnx", tmp_path / "photo.pgm", tmp_path / "map.pgm")
-    assert done.returncode != 0
-    assert "no binary PPM or PGM" in done.stderr
+    (tmp_path / "photo.pgm").write_bytes(photo)
+    done = run(
+        example, tmp_path / "model.onnx", tmp_path / "photo.pgm", tmp_path / "map.pgm", *more
+    )
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "    at " not in done.stderr  # a sentence, not the lines of a program
     assert not (tmp_path / "map.pgm").exists()
+
+
+def test_without_arguments_it_tells_its_usage(example):
+    done = run(example)
+    assert done.returncode == 2
+    assert "MODEL PHOTO MAP [CLASS]" in done.stderr

@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import http.server
 import json
+import re
 import threading
+import time
 
 import numpy as np
 import onnx
@@ -146,7 +148,7 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 
 def test_names_are_text(browser, write, photo, tmp_path):
     names = tmp_path / "labels.txt"
-    names.write_text("\n".join(f"{HOSTILE}{i}" for i in range(4)))
+    names.write_text("\n".join(f"{HOSTILE}\u202e{i}" for i in range(4)))
     text = CLASSIFIER.replace(" c)", ' "c)').replace('"', "")
     model = write_model(tmp_path / "<b>bold<b>.onnx", text)
     loaded = onnx.load(model)
@@ -159,10 +161,43 @@ def test_names_are_text(browser, write, photo, tmp_path):
         page.browser.click("#offered button")
         assert page.wait().startswith(picture.name)
         assert page.text("title") == model.name
+        assert re.search(r"\d\.\d kB", page.text("about"))
         assert page.text("explained").startswith(HOSTILE)
+        # a mark that would turn the rest of the line around is an escape, wherever it is said
+        for key in ("explained", "said", "classes", "shown"):
+            assert "\\u202e" in page.text(key)
+        assert "\u202e" not in page.tell("document.body.innerText")
         assert page.tell("document.querySelectorAll('main img').length") == 1
         assert page.tell("document.querySelectorAll('b').length") == 0
         page.is_quiet()
+
+
+def test_a_name_of_two_classes_is_asked_for_again(browser, write, photo, tmp_path):
+    names = tmp_path / "labels.txt"
+    names.write_text("crane\nheron\ncrane\nstork\n")
+    model = write_model(tmp_path / "net.onnx")
+    with serve(write(model, "--preprocess", "unit", "--labels", names)) as address:
+        page = Page(browser, address).ready()
+        page.explain(photo)
+        page.tell("document.getElementById('wanted').value = 'Crane';")
+        page.tell("document.getElementById('other').requestSubmit()")
+        assert page.wait() == "“Crane” matches 2 labels: crane (0), crane (2)."
+        # and what is still shown below tells what it is of
+        assert "noise.png" in page.text("shown")
+
+
+def test_what_is_pressed_is_seen_in_forced_colours(browser, write, photo, tmp_path):
+    model = write_model(tmp_path / "net.onnx")
+    with serve(write(model, "--preprocess", "unit")) as address:
+        page = Page(browser, address).ready()
+        page.explain(photo)
+        page.browser.click("#strip button")
+        forced = [{"name": "forced-colors", "value": "active"}]
+        page.browser.call("Emulation.setEmulatedMedia", features=forced)
+        for place in ("#classes", "#strip"):
+            pressed = f"getComputedStyle(document.querySelector('{place} [aria-pressed=true]'))"
+            assert page.tell(f"{pressed}.outlineStyle") == "solid"
+        page.browser.look()
 
 
 # --- where it runs ------------------------------------------------------------------------------
@@ -212,9 +247,12 @@ def test_any_file_server_will_do(browser, fashion):
 
 def test_from_disk_it_says_what_it_needs(browser, fashion):
     browser.open(fashion / "index.html")
-    assert "This page needs a web server" in browser.tell(
-        "document.getElementById('unserved').innerText"
-    )
+    for _ in range(200):  # it waits a little, for it is not to be read while scripts arrive
+        said = browser.tell("document.getElementById('unserved').innerText")
+        if said:
+            break
+        time.sleep(0.05)
+    assert "This page needs a web server" in said
 
 
 @pytest.fixture(scope="module")

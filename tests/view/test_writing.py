@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
@@ -130,6 +131,46 @@ def test_a_page_is_replaced_and_other_files_are_not(small_runtime, model, tmp_pa
     assert outcome.code == 2
     assert "holds other files" in outcome.err
     assert set(everything_in(other)) == {"letter.txt"}
+
+
+def test_a_folder_that_only_looks_like_a_page_is_left_alone(small_runtime, model, tmp_path):
+    """A folder `ort`, which is a usual name, beside a person's own images."""
+    other = tmp_path / "other"
+    for name in ("ort", "images"):
+        (other / name).mkdir(parents=True)
+        (other / name / "1.png").write_text("mine")
+    before = everything_in(other)
+    outcome = view(model, other)
+    assert outcome.code == 2
+    assert "holds other files" in outcome.err
+    assert everything_in(other) == before
+
+
+def test_what_a_person_laid_into_a_page_stays(small_runtime, model, tmp_path):
+    page = tmp_path / "page"
+    view(model, page, write_image(tmp_path / "photo.png"))
+    mine = [page / ".htaccess", page / "images" / "logo.png"]
+    for path in mine:
+        path.write_text("mine")
+    assert view(model, page).code == 0
+    assert all(path.read_text() == "mine" for path in mine)
+    assert not (page / "images" / "1.png").exists()
+
+
+@pytest.mark.parametrize("place", ["file", "file/page"])
+def test_a_place_that_is_no_folder_is_said(small_runtime, model, tmp_path, place):
+    (tmp_path / "file").write_text("mine")
+    outcome = view(model, tmp_path / place)
+    assert outcome.code == 2
+    assert "a part of the path is not a folder" in outcome.err
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_port_without_the_server_is_refused(small_runtime, model, tmp_path):
+    outcome = view(model, tmp_path / "page", "--port", "8000")
+    assert outcome.code == 2
+    assert "--serve" in outcome.err
+    assert not (tmp_path / "page").exists()
 
 
 @pytest.mark.parametrize("bad", ["missing.png", "text.png"])
@@ -302,6 +343,22 @@ def test_it_serves_the_page_isolated_and_to_this_machine_alone(tmp_path):
         assert ask(address, "/%2e%2e/secret.txt").status == 404
         # a name that someone else's page was led to this address by
         assert ask(address, "/", Host="evil.example:80").status == 403
+        assert ask(address, "/", Host="127.0.0.1.evil.example").status == 403
+        # of port 80 a browser names none
+        assert ask(address, "/", Host="127.0.0.1").status == 200
+
+
+def test_a_browser_that_leaves_early_is_no_error(tmp_path, capfd):
+    (tmp_path / "model.onnx").write_bytes(bytes(30_000_000))
+    with serve(tmp_path) as address:
+        host, _, port = address.removeprefix("http://").rstrip("/").partition(":")
+        for _ in range(3):
+            with socket.create_connection((host, int(port)), timeout=10) as connection:
+                head = f"GET /model.onnx HTTP/1.0\r\nHost: {host}:{port}\r\n\r\n"
+                connection.sendall(head.encode())
+                connection.recv(100)
+        assert ask(address, "/model.onnx").status == 200
+    assert capfd.readouterr().err == ""
 
 
 def test_a_port_that_is_taken_is_said(tmp_path):

@@ -24,7 +24,7 @@ def text(document: Document) -> str:
         overview.header(document),
         sections,
         _footer(document),
-        style=asset("page.css"),
+        style=asset("base.css") + asset("page.css"),
         script=asset("gallery.js") + asset("viewer.js"),
     )
 

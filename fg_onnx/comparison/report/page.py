@@ -24,7 +24,9 @@ def text(document: Comparison) -> str:
         head.header(document),
         sections,
         _footer(document),
-        style=asset("page.css") + asset("compare.css", "fg_onnx.comparison.report"),
+        style=asset("base.css")
+        + asset("page.css")
+        + asset("compare.css", "fg_onnx.comparison.report"),
         script=asset("gallery.js") + asset("viewer.js"),
     )
 

@@ -1,4 +1,4 @@
-// Elements made of text: what a model or a file is called never becomes markup.
+// Elements made of text: what a model or a file is called never becomes markup, nor hides anything.
 
 export const at = (id) => document.getElementById(id);
 
@@ -13,8 +13,19 @@ export function element(tag, attributes = {}, ...children) {
     if (typeof value === "function") made.addEventListener(name, value);
     else if (value !== null && value !== false) made.setAttribute(name, value === true ? "" : value);
   }
-  made.append(...children);
+  made.append(...children.map((child) => (typeof child === "string" ? visible(child) : child)));
   return made;
+}
+
+/**
+ * A text on which everything can be seen: marks that turn the direction of writing, and other
+ * characters without a shape, become escapes.
+ */
+export function visible(text) {
+  return text.replace(/(?![\n\t])[\p{C}\u2028\u2029]/gu, (character) => {
+    const code = character.codePointAt(0).toString(16);
+    return code.length > 4 ? `\\u{${code}}` : `\\u${code.padStart(4, "0")}`;
+  });
 }
 
 /** The terms and values of a list. */

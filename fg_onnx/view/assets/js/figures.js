@@ -10,6 +10,8 @@ export function tiny(value) {
   return value === 0 ? "0" : value.toExponential(1);
 }
 
-export function megabytes(bytes) {
-  return `${(bytes / 1e6).toFixed(1)} MB`;
+/** A number of bytes, as the command line has them. */
+export function inUnits(bytes) {
+  if (bytes < 1000) return `${bytes} B`;
+  return bytes >= 100_000 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e3).toFixed(1)} kB`;
 }

@@ -18,9 +18,9 @@ export function findLabel(text, labels, count) {
   if (!wanted) throw new Sentence("Type the name or number of a class.");
   if (!labels) throw new Sentence("This page knows no labels: type the number of a class.");
   const folded = labels.map((label) => label.toLowerCase());
-  const same = folded.indexOf(wanted);
-  if (same >= 0) return same;
-  const near = folded.flatMap((label, kind) => (label.includes(wanted) ? [kind] : []));
+  const matching = (matches) => folded.flatMap((label, kind) => (matches(label) ? [kind] : []));
+  const same = matching((label) => label === wanted);
+  const near = same.length ? same : matching((label) => label.includes(wanted));
   if (near.length === 1) return near[0];
   if (!near.length) throw new Sentence(`No label matches “${text}”.`);
   const listed = near.slice(0, 8).map((kind) => `${labels[kind]} (${kind})`);

@@ -2,8 +2,8 @@
 
 import { attribution, outputsToRead } from "./attribution.js";
 import { decode } from "./decode.js";
-import { at, element, facts } from "./elements.js";
-import { figure, megabytes } from "./figures.js";
+import { at, element, facts, visible } from "./elements.js";
+import { figure, inUnits } from "./figures.js";
 import { className, showBars, showClasses, showCompleteness } from "./findings.js";
 import { findLabel } from "./labels.js";
 import { takePhotos } from "./photos.js";
@@ -47,8 +47,8 @@ async function read() {
 
 function introduce() {
   const { model, manifest, labels, runtime, tool_version: version } = described;
-  document.title = `${model.name}: fg-onnx view`;
-  at("title").textContent = model.name;
+  document.title = visible(`${model.name}: fg-onnx view`);
+  at("title").textContent = visible(model.name);
   const [height, width] = described.preprocessing.size ?? [];
   at("about").replaceChildren(
     ...facts({
@@ -56,7 +56,7 @@ function introduce() {
       ...(labels && { Labels: String(labels.length) }),
       Sites: String(manifest.sites.length),
       Map: manifest.psi,
-      File: megabytes(model.bytes),
+      File: inUnits(model.bytes),
     }),
   );
   at("labels").replaceChildren(...(labels ?? []).map((label) => element("option", { value: label })));
@@ -95,7 +95,7 @@ async function offerBackends() {
 
 function askFirst() {
   say(
-    `This model has ${megabytes(described.model.bytes)}, and needs several times that in memory, of ` +
+    `This model has ${inUnits(described.model.bytes)}, and needs several times that in memory, of ` +
       "which a browser gives at most 4 GB. On a phone it will likely fail.",
   );
   at("confirm").hidden = false;
@@ -105,7 +105,7 @@ function askFirst() {
 async function load() {
   at("confirm").hidden = true;
   const { bytes } = described.model;
-  if (!runner.isOpen) work(`Loading the model, ${megabytes(bytes)}`);
+  if (!runner.isOpen) work(`Loading the model, ${inUnits(bytes)}`);
   at("loading").hidden = false;
   try {
     await onWhatRuns(() =>
@@ -190,8 +190,8 @@ function show(took) {
   const kind = classOf(found.target, manifest, ranking?.dims);
   const title = className(kind, labels);
   at("result").hidden = false;
-  at("explained").textContent = title;
-  picture.show(prepared.view, found, title);
+  at("explained").textContent = visible(title);
+  picture.show(prepared.view, found, name, title);
   showCompleteness(found, tolerance);
   at("classes-note").textContent = ranking
     ? `The best by the model's output ${manifest.ranking}. Choose one to explain it.`
@@ -222,7 +222,7 @@ function explainNamed(text) {
 
 function say(text) {
   at("main").ariaBusy = "false";
-  at("said").textContent = text;
+  at("said").textContent = visible(text);
   at("failed").textContent = "";
 }
 
@@ -234,7 +234,8 @@ function work(text) {
 
 function fail(error) {
   say("");
-  at("failed").textContent =
-    error instanceof Sentence ? error.message : `Something unforeseen happened: ${error.message}`;
+  at("failed").textContent = visible(
+    error instanceof Sentence ? error.message : `Something unforeseen happened: ${error.message}`,
+  );
   if (!(error instanceof Sentence)) console.error(error);
 }

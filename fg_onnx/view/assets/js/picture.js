@@ -1,6 +1,6 @@
 // The photo with a map over it, and the strip of the layers' own maps.
 
-import { at, draw, element } from "./elements.js";
+import { at, draw, element, visible } from "./elements.js";
 import { heatMap, overlay } from "./map.js";
 
 export class Picture {
@@ -8,6 +8,7 @@ export class Picture {
   #signed;
   #view;
   #found;
+  #names;
   #layer = null;
 
   /** @param described the page's description of the model. */
@@ -18,11 +19,15 @@ export class Picture {
     at("bare").addEventListener("change", () => this.#draw());
   }
 
-  /** @param view the pixels that the model saw; @param found the attribution of a class. */
-  show(view, found, className) {
+  /**
+   * @param view the pixels that the model saw.
+   * @param found the attribution of a class.
+   * @param photo what the photo is called; @param className the class.
+   */
+  show(view, found, photo, className) {
     this.#view = view;
     this.#found = found;
-    this.name = className;
+    this.#names = { photo, className };
     // a layer that was chosen stays so from class to class
     if (!found.layers.some(({ name }) => name === this.#layer)) this.#layer = null;
     draw(at("photo"), view);
@@ -42,10 +47,12 @@ export class Picture {
         : overlay(this.#view, map, this.#drawing, this.#signed),
     );
     const what = layer ? `Bias-gradient of ${layer.name}` : "FullGrad map";
-    at("overlay").setAttribute("aria-label", `${what} for ${this.name}, over the photo`);
+    const { photo, className } = this.#names;
+    at("overlay").setAttribute("aria-label", `${what} for ${className}, over the photo`);
     const { width, height } = this.#view;
-    at("shown").textContent =
-      `${what}. The photo as the model sees it: ${width} × ${height} pixels.`;
+    at("shown").textContent = visible(
+      `${what} for ${className}, over ${photo} as the model sees it: ${width} × ${height} pixels.`,
+    );
   }
 
   #fade() {
