@@ -95,7 +95,7 @@ $(VENV)/.bench: $(VENV)/.test
 	touch $@
 
 bench: $(VENV)/.bench engine
-	$(BIN)/python -m benchmarks --json benchmark.json --markdown docs/benchmark.md
+	$(BIN)/python -m benchmarks --json docs/benchmark.json --markdown docs/benchmark.md
 	$(BIN)/python -m benchmarks.audit
 
 fuzz: $(VENV)/.test

@@ -110,9 +110,10 @@ def write(path: Path, sections: Iterable[Section]) -> None:
             for name, cell in section.cells.items()
         }
         held.append({**asdict(section), "cells": cells})
-    document = {"schema_version": SCHEMA_VERSION, "sections": held}
+    lines = ",\n".join(map(json.dumps, held))  # a line each, for whoever compares two versions
+    text = f'{{"schema_version": {SCHEMA_VERSION}, "sections": [\n{lines}\n]}}\n'
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _section(held: Mapping[str, Any]) -> Section:

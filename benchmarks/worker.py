@@ -39,7 +39,7 @@ def main() -> None:
             for _ in range(asked["warm_up"]):
                 run()
             answer = {"ms": [_timed(run) for _ in range(asked["runs"])]}
-            answer["peak_mib"] = _peak_mib() - baseline
+            answer["peak_mib"] = round(_peak_mib() - baseline, 1)
         except Exception as error:  # noqa: BLE001  # one cell, not the table
             answer = {"error": said(error)}
         print(json.dumps(answer), file=answers)
@@ -48,7 +48,7 @@ def main() -> None:
 def _timed(run: Callable[[], object]) -> float:
     start = time.perf_counter()
     run()
-    return (time.perf_counter() - start) * 1e3
+    return round((time.perf_counter() - start) * 1e3, 3)
 
 
 def _load_ort(method: str, _net: str, folder: Path, threads: int):
