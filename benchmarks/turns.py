@@ -76,6 +76,7 @@ class Worker:
         if not line:
             return {"error": self._end()}
         self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
         found: dict[str, Any] = json.loads(line)
         return found
 
