@@ -64,8 +64,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", default=NETS, metavar="NET")
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 16])
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--blocks", type=int, default=6, help="of each method, in turn")
-    parser.add_argument("--runs", type=int, default=8, help="in each block")
+    parser.add_argument("--blocks", type=int, default=8, help="of each method, in turn")
+    parser.add_argument("--runs", type=int, default=6, help="in each block")
     parser.add_argument(
         "--seconds", type=float, default=8.0, help="for one method at one batch; 3 runs at least"
     )

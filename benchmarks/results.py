@@ -23,12 +23,15 @@ class Cell:
         blocks: milliseconds of each run, block by block.
         share: how much of the work those runs did.
         peak_mib: the most memory held, beyond what imports take.
+        elsewhere: how many processors others had while this was at work; ticks are coarse, so that
+            it may be negative.
         error: why it did not run, else "".
     """
 
     blocks: tuple[tuple[float, ...], ...] = ()
     share: float = 1.0
     peak_mib: float | None = None
+    elsewhere: float = 0.0
     error: str = ""
 
     @property
@@ -78,6 +81,12 @@ class Section:
         """Of the most memory held."""
         return _ratio(*(self.cells.get(name, Cell()).peak_mib for name in (above, below)))
 
+    @property
+    def disturbance(self) -> float | None:
+        """How many processors others had, on the average of all methods; None if none ran."""
+        rates = [cell.elsewhere for cell in self.cells.values() if not cell.error]
+        return max(0.0, statistics.fmean(rates)) if rates else None
+
     def size_ratio(self, above: str, below: str = FORWARD) -> float | None:
         """Of the files."""
         return _ratio(self.sizes.get(above), self.sizes.get(below))
@@ -119,7 +128,11 @@ def write(path: Path, sections: Iterable[Section]) -> None:
 def _section(held: Mapping[str, Any]) -> Section:
     cells = {
         name: Cell(
-            tuple(map(tuple, cell["blocks"])), cell["share"], cell["peak_mib"], cell["error"]
+            tuple(map(tuple, cell["blocks"])),
+            cell["share"],
+            cell["peak_mib"],
+            cell["elsewhere"],
+            cell["error"],
         )
         for name, cell in held["cells"].items()
     }

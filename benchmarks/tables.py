@@ -23,8 +23,9 @@ range. `instrumented` is what `fg-onnx instrument` writes by default: logits, sc
 and map. Every method has a process of its own; they take turns in blocks after a warm-up, and all
 but one are stopped meanwhile. `~`: reckoned in proportion from a part of the work, which is
 {RISE_MEASURED} of {RISE_MASKS:,} masks of one image for RISE, 4 images of a larger batch for the
-authors' algorithm and pytorch-grad-cam. efficientnet_lite0 and squeezenet1_1 have real weights, the
-others random ones of sane scale.
+authors' algorithm and pytorch-grad-cam. `others' CPUs`: how many processors other processes had on
+the average meanwhile; where it is far from 0, measure again.
+efficientnet_lite0 and squeezenet1_1 have real weights, the others random ones of sane scale.
 """
 
 
@@ -73,6 +74,7 @@ def ratios(sections: Sequence[Section]) -> str:
                 _ratio(section.memory_ratio(INSTRUMENTED)),
                 _ratio(section.size_ratio(INSTRUMENTED)),
                 _ratio(section.seconds.get(INSTRUMENTED)),
+                _ratio(section.disturbance),
             ]
         )
     head = [
@@ -85,6 +87,7 @@ def ratios(sections: Sequence[Section]) -> str:
         "peak memory / ORT forward",
         "file / source",
         "to instrument, s",
+        "others' CPUs",
     ]
     return _table(head, rows)
 

@@ -120,12 +120,16 @@ class _Measured:
     warm_up: int = 0
     found: list[tuple[float, ...]] = field(default_factory=list)
     peak_mib: float | None = None
+    seconds: float = 0.0
+    elsewhere: float = 0.0
     error: str = ""
 
     def ask(self, batch: int, runs: int, warm_up: int) -> list[float]:
         answer = self.worker.ask(batch, runs, warm_up)
         self.error = answer.get("error", "")
         self.peak_mib = answer.get("peak_mib", self.peak_mib)
+        self.seconds += answer.get("seconds", 0.0)
+        self.elsewhere += answer.get("elsewhere", 0.0)
         return answer.get("ms", [])
 
     def prepare(self, batch: int, effort: Effort) -> None:
@@ -138,7 +142,7 @@ class _Measured:
     def cell(self) -> Cell:
         if self.error:
             return Cell(error=self.error)
-        return Cell(tuple(self.found), self.share, self.peak_mib)
+        return Cell(tuple(self.found), self.share, self.peak_mib, self.elsewhere / self.seconds)
 
 
 def alternate(

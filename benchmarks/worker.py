@@ -3,7 +3,8 @@
     python -m benchmarks.worker METHOD NET FOLDER THREADS
 
 Every line in is `{"batch": N, "warm_up": N, "runs": N}`, every line out says how many milliseconds
-each run took, and the most memory held since this batch was begun, beyond what imports take.
+each run took, the most memory held since this batch was begun, beyond what imports take, how many
+seconds all of it took, and how many seconds of processors others had meanwhile.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.methods import GRAD_CAM, METHODS, TORCH_FORWARD, TORCH_GRADIENT
@@ -36,13 +38,40 @@ def main() -> None:
                 run, batch = None, asked["batch"]  # what was held for the last one goes first
                 run = prepared(batch)
                 _forget_peak()
+            busy, began = Busy.now(), time.perf_counter()
             for _ in range(asked["warm_up"]):
                 run()
             answer = {"ms": [_timed(run) for _ in range(asked["runs"])]}
+            answer["elsewhere"] = Busy.now().elsewhere(busy)
+            answer["seconds"] = time.perf_counter() - began
             answer["peak_mib"] = round(_peak_mib() - baseline, 1)
         except Exception as error:  # noqa: BLE001  # one cell, not the table
             answer = {"error": said(error)}
         print(json.dumps(answer), file=answers)
+
+
+@dataclass(frozen=True)
+class Busy:
+    """For how many seconds processors have been busy, all together, and with this process."""
+
+    machine: float
+    own: float
+
+    @classmethod
+    def now(cls) -> Busy:
+        """Since both began; nothing where the system (not Linux) does not tell."""
+        try:
+            line = Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0]
+        except OSError:
+            return cls(0.0, 0.0)
+        user, nice, system, _idle, _waiting, *rest = map(int, line.split()[1:9])
+        ticks = user + nice + system + sum(rest)  # rest: interrupts, and what the host took away
+        times = os.times()
+        return cls(ticks / os.sysconf("SC_CLK_TCK"), times.user + times.system)
+
+    def elsewhere(self, before: Busy) -> float:
+        """Of the seconds since, those of others; ticks are coarse, so that it may be negative."""
+        return round(self.machine - before.machine - (self.own - before.own), 3)
 
 
 def _timed(run: Callable[[], object]) -> float:

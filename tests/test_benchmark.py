@@ -28,6 +28,7 @@ from benchmarks.methods import (
 from benchmarks.results import Cell, Section
 from benchmarks.turns import Effort
 from benchmarks.variants import Files
+from benchmarks.worker import Busy
 
 ROOT = Path(__file__).parents[1]
 
@@ -130,7 +131,12 @@ def test_methods_alternate_and_slow_ones_run_less(monkeypatch, tmp_path):
         asked.append((self.method, runs, warm_up))
         if self.method == RISE:
             return {"error": "no room"}
-        return {"ms": [ms[self.method]] * runs, "peak_mib": float(len(asked))}
+        return {
+            "ms": [ms[self.method]] * runs,
+            "peak_mib": float(len(asked)),
+            "seconds": 1.0,
+            "elsewhere": 0.5,
+        }
 
     monkeypatch.setattr(turns.Worker, "ask", ask)
     effort = Effort(blocks=8, runs=5, seconds=8)
@@ -138,8 +144,8 @@ def test_methods_alternate_and_slow_ones_run_less(monkeypatch, tmp_path):
     assert asked[:3] == [(FORWARD, 1, 1), (AUTHORS, 1, 1), (RISE, 1, 1)]
     fast, slow = (FORWARD, 5, 2), (AUTHORS, 1, 0)
     assert asked[3:] == [fast, fast, slow] * 4
-    assert found[FORWARD] == Cell(((10.0,) * 5,) * 8, 1.0, 14.0)
-    assert found[AUTHORS] == Cell(((2000.0,),) * 4, 0.25, 15.0)
+    assert found[FORWARD] == Cell(((10.0,) * 5,) * 8, 1.0, 14.0, 0.5)
+    assert found[AUTHORS] == Cell(((2000.0,),) * 4, 0.25, 15.0, 0.5)
     assert found[AUTHORS].ms == 8000
     assert found[RISE] == Cell(error="no room")
 
@@ -174,6 +180,24 @@ def test_medians_and_quartiles():
     assert cell.quartiles == (4, 8)
     assert Cell(((1.0,),)).quartiles is None
     assert Cell(error="no room").ms is None
+
+
+def test_what_others_took_is_told():
+    """On the average; ticks are coarse, and below nothing is nothing."""
+    cells = {FORWARD: Cell(((5.0,),), elsewhere=0.6), RISE: Cell(((5.0,),), elsewhere=-0.1)}
+    failed = {AUTHORS: Cell(error="no room")}
+    assert Section("net", 1, {}, {**cells, **failed}).disturbance == pytest.approx(0.25)
+    assert Section("net", 1, {}, {RISE: cells[RISE]}).disturbance == 0
+    assert Section("net", 1, {}, failed).disturbance is None
+
+
+def test_the_time_of_others_is_seen():
+    if not Path("/proc/stat").exists():
+        pytest.skip("the system does not say how busy it is")
+    before = Busy.now()
+    spin = "import time; end = time.process_time() + 0.5\nwhile time.process_time() < end: pass"
+    subprocess.run([sys.executable, "-c", spin], check=True)
+    assert Busy.now().elsewhere(before) > 0.4
 
 
 def _section(net="resnet50", batch=1, about=None, **ms):
@@ -250,7 +274,7 @@ def test_the_page():
     )
     text = tables.page([section])
     assert "| resnet50 | 10.0 ± 0.0 | 30.0 ± 0.0 | 123 ± 0.0 | failed | ~12.0 ± 2.0 |" in text
-    assert "| resnet50 | 3.00 | 2.6 | - | 0.24 | - | 3.00 | 1.05 | 0.50 |" in text
+    assert "| resnet50 | 3.00 | 2.6 | - | 0.24 | - | 3.00 | 1.05 | 0.50 | 0.00 |" in text
     assert "each <= its limit | **resnet50 3.00** | - | does not hold |" in text
     assert "- resnet50, batch 1, pytorch-grad-cam: not installed" in text
     assert "- processor 2 x net: resnet50 (1)" in text
