@@ -25,7 +25,8 @@ but one are stopped meanwhile. `~`: reckoned in proportion from a part of the wo
 {RISE_MEASURED} of {RISE_MASKS:,} masks of one image for RISE, 4 images of a larger batch for the
 authors' algorithm and pytorch-grad-cam. `others' CPUs`: how many processors other processes had on
 the average meanwhile; where it is far from 0, measure again.
-efficientnet_lite0 and squeezenet1_1 have real weights, the others random ones of sane scale.
+efficientnet_lite0 and squeezenet1_1 have real weights, the others random ones of sane scale. The
+authors' code knows no LayerNorm, so that it leaves out those of convnext_tiny.
 """
 
 
