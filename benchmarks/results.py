@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.methods import FORWARD
+from benchmarks.methods import FORWARD, METHODS
 from fg_onnx.files import replacing
 
 SCHEMA_VERSION = 1
@@ -20,7 +20,7 @@ class Cell:
     """One method on one net at one batch.
 
     Attributes:
-        blocks: milliseconds of each run, block by block.
+        blocks: milliseconds of each run, turn by turn; nothing where this one sat out.
         share: how much of the work those runs did.
         peak_mib: the most memory held, beyond what imports take.
         elsewhere: how many processors others had while this was at work; ticks are coarse, so that
@@ -74,8 +74,20 @@ class Section:
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     def time_ratio(self, above: str, below: str) -> float | None:
-        """Of two methods' medians; None where either did not run."""
-        return _ratio(*(self.cells.get(name, Cell()).ms for name in (above, below)))
+        """How much longer one method takes; None where either did not run.
+
+        The median over all turns of the ratio within the turn: a machine that is slower for a while
+        is so for both. Peers had turns of their own; for them it is the ratio of the medians.
+        """
+        first, second = (self.cells.get(name, Cell()) for name in (above, below))
+        if METHODS[above].optional or METHODS[below].optional:
+            return _ratio(first.ms, second.ms)
+        within = [
+            statistics.median(one) / first.share / (statistics.median(other) / second.share)
+            for one, other in zip(first.blocks, second.blocks, strict=False)
+            if one and other
+        ]
+        return statistics.median(within) if within else None
 
     def memory_ratio(self, above: str, below: str = FORWARD) -> float | None:
         """Of the most memory held."""

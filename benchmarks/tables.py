@@ -20,13 +20,18 @@ from benchmarks.results import Cell, Section
 _HOW = f"""\
 Milliseconds for the whole batch, 224x224: the median of all runs, ± half of the interquartile
 range. `instrumented` is what `fg-onnx instrument` writes by default: logits, score, contributions
-and map. Every method has a process of its own; they take turns in blocks after a warm-up, and all
-but one are stopped meanwhile. `~`: reckoned in proportion from a part of the work, which is
-{RISE_MEASURED} of {RISE_MASKS:,} masks of one image for RISE, 4 images of a larger batch for the
-authors' algorithm and pytorch-grad-cam. `others' CPUs`: how many processors other processes had on
-the average meanwhile; where it is far from 0, measure again.
-efficientnet_lite0 and squeezenet1_1 have real weights, the others random ones of sane scale. The
-authors' code knows no LayerNorm, so that it leaves out those of convnext_tiny.
+and map. efficientnet_lite0 and squeezenet1_1 have real weights, the others random ones of sane
+scale.
+
+Every method has a process of its own; they take turns in blocks after a warm-up, and all but one
+are stopped meanwhile. Ratios are medians over the turns of the ratio within a turn, so that what
+slows the machine for a while leaves them alone. `others' CPUs`: how many processors other processes
+had on the average meanwhile; where it is far from 0, measure again.
+
+`~`: reckoned in proportion from a part of the work, which is {RISE_MEASURED} of {RISE_MASKS:,}
+masks of one image for RISE, 4 images of a larger batch for the authors' algorithm and
+pytorch-grad-cam. The authors' code knows no LayerNorm, so that it leaves out those of
+convnext_tiny.
 """
 
 

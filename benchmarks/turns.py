@@ -165,6 +165,8 @@ def _in_turns(workers: Sequence[Worker], batch: int, effort: Effort) -> dict[str
         each.prepare(batch, effort)
     for turn in range(effort.blocks):
         for each in measured:
-            if not each.error and takes_part(turn, effort.blocks, each.blocks):
-                each.found.append(tuple(each.ask(batch, each.runs, each.warm_up)))
+            if each.error:
+                continue
+            asked = takes_part(turn, effort.blocks, each.blocks)
+            each.found.append(tuple(each.ask(batch, each.runs, each.warm_up)) if asked else ())
     return {each.worker.method: each.cell() for each in measured}

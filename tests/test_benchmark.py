@@ -145,7 +145,7 @@ def test_methods_alternate_and_slow_ones_run_less(monkeypatch, tmp_path):
     fast, slow = (FORWARD, 5, 2), (AUTHORS, 1, 0)
     assert asked[3:] == [fast, fast, slow] * 4
     assert found[FORWARD] == Cell(((10.0,) * 5,) * 8, 1.0, 14.0, 0.5)
-    assert found[AUTHORS] == Cell(((2000.0,),) * 4, 0.25, 15.0, 0.5)
+    assert found[AUTHORS] == Cell(((), (2000.0,)) * 4, 0.25, 15.0, 0.5)
     assert found[AUTHORS].ms == 8000
     assert found[RISE] == Cell(error="no room")
 
@@ -180,6 +180,21 @@ def test_medians_and_quartiles():
     assert cell.quartiles == (4, 8)
     assert Cell(((1.0,),)).quartiles is None
     assert Cell(error="no room").ms is None
+
+
+def test_ratios_are_taken_within_a_turn():
+    """The machine is half as fast for two of five turns, and the slow one sits out the third."""
+    fast = Cell(((10.0,), (10.0,), (20.0,), (20.0,), (10.0,)))
+    slow = Cell(((15.0,), (15.0,), (), (30.0,), (15.0,)), share=0.5)
+    peer = Cell(((12.0, 12.0),))
+    section = Section("net", 1, {}, {FORWARD: fast, AUTHORS: slow, ONNX_AD: peer})
+    assert section.time_ratio(AUTHORS, FORWARD) == 3
+    assert section.time_ratio(ONNX_AD, FORWARD) == 1.2
+    assert section.time_ratio(INSTRUMENTED, FORWARD) is None
+    later = Cell(((), (15.0,), (30.0,), (30.0,), ()))
+    cells = {FORWARD: fast, INSTRUMENTED: later}
+    assert later.ms / fast.ms == 3
+    assert Section("net", 1, {}, cells).time_ratio(INSTRUMENTED, FORWARD) == 1.5
 
 
 def test_what_others_took_is_told():
