@@ -17,6 +17,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from benchmarks import results, tables
@@ -43,7 +44,7 @@ def main() -> None:
         found = results.merged(found, measured)
         if given.json is not None:
             results.write(given.json, found)
-        print(f"{net} done", file=sys.stderr, flush=True)
+        _say(f"{net}: done")
     if not found:
         sys.exit("nothing measured: --tables needs a --json that is there")
     page = tables.page(found)
@@ -95,6 +96,7 @@ def _measure(net: str, given: argparse.Namespace) -> list[Section]:
     here = [name for name in asked if name not in absent]
     effort = Effort(given.blocks, given.runs, given.seconds)
     with tempfile.TemporaryDirectory() as folder:
+        _say(f"{net}: making its files")
         made = _made(net, folder, here, given.batches)
         errors = absent | made["errors"]
         cells: dict[int, dict[str, Cell]] = {
@@ -104,6 +106,8 @@ def _measure(net: str, given: argparse.Namespace) -> list[Section]:
         # Two groups, for the processes of all would not fit into memory side by side.
         for optional in (False, True):
             group = [n for n in here if n not in errors and METHODS[n].optional is optional]
+            if group:
+                _say(f"{net}: {', '.join(group)}")
             found = alternate(net, folder, group, given.batches, effort, given.threads)
             for batch, measured in found.items():
                 cells[batch] |= measured
@@ -124,6 +128,10 @@ def _made(net: str, folder: str, methods: list[str], batches: list[int]) -> dict
         sys.exit(f"{net} could not be prepared")
     found: dict[str, dict] = json.loads(done.stdout.splitlines()[-1])
     return found
+
+
+def _say(line: str) -> None:
+    print(f"{time.strftime('%X')} {line}", file=sys.stderr, flush=True)
 
 
 def _installed(peer: str) -> bool:
