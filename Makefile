@@ -5,7 +5,7 @@
 # make browser install Chromium, for the tests that open reports (Debian, as root)
 # make lint   ruff and mypy
 # make corpus instrument and check 45 architectures, and write docs/corpus.md; hours
-# make bench  what a map costs in forward passes, and what an audit takes
+# make bench  what a map costs beside torch and others, docs/benchmark.md, and what an audit takes
 # make runtimes  the same models in several runtimes, and docs/runtimes.md; ten minutes
 # make fuzz   judge mutated models; SEED=1 COUNT=1000
 # make reproduce  the paper's experiments, docs/reproduction.md; an hour, or SIZE=--full
@@ -93,8 +93,13 @@ lint: $(VENV)/.test
 reproduce: $(VENV)/.test
 	$(BIN)/python -m reproduction $(SIZE)
 
-bench: $(VENV)/.test
-	$(BIN)/python -m benchmarks.cpu
+# pytorch-grad-cam without its dependencies: opencv-python-headless is there under another name.
+$(VENV)/.bench: $(VENV)/.test
+	$(PIP) --no-deps grad-cam==1.5.7 ttach==0.0.3 onnx-ad==0.3.0
+	touch $@
+
+bench: $(VENV)/.bench engine
+	$(BIN)/python -m benchmarks --json docs/benchmark.json --markdown docs/benchmark.md
 	$(BIN)/python -m benchmarks.audit
 
 fuzz: $(VENV)/.test

@@ -16,8 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -25,7 +23,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import fg_onnx
+from benchmarks.about import about
 from benchmarks.gpu_table import (
     FORWARD,
     FULLGRAD,
@@ -171,10 +169,7 @@ def _about(device: Device, given: argparse.Namespace) -> dict[str, Any]:
         else "images 224x224, medians",
         "device": str(device),
         "GPU, driver, MiB": gpu or "none",
-        "machine": f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}",
-        "fg-onnx": fg_onnx.__version__,
-        "date": time.strftime("%Y-%m-%d"),
-        "command": shlex.join(["python", "-m", "benchmarks.gpu", *sys.argv[1:]]),
+        **about("benchmarks.gpu"),
         "repeats": given.repeats,
     }
 

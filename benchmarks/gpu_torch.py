@@ -8,31 +8,17 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from benchmarks import torch_runs
 from benchmarks.prepared import Prepared
 from benchmarks.timing import Cell, Limits, add_arguments, limits_of, said, say, say_cell
-from sample_models import exports, reference_fullgrad
+from sample_models import exports
 
 FORWARD, GRADIENT, FULLGRAD = METHODS = ("torch forward", "torch gradient", "torch FullGrad")
-
-
-def forward(module: nn.Module, images: torch.Tensor) -> object:
-    """The logits alone."""
-    with torch.inference_mode():
-        return module(images)
-
-
-def gradient(module: nn.Module, images: torch.Tensor) -> object:
-    """Forward, and the gradient of the predicted classes' scores at the input."""
-    images = images.detach().requires_grad_()
-    return torch.autograd.grad(module(images).max(1).values.sum(), images)
-
-
-def fullgrad(module: nn.Module, images: torch.Tensor) -> object:
-    """The authors' algorithm."""
-    return reference_fullgrad.fullgrad_map(reference_fullgrad.full_gradients(module, images))
-
-
-RUNS = {FORWARD: forward, GRADIENT: gradient, FULLGRAD: fullgrad}
+RUNS = {
+    FORWARD: torch_runs.forward,
+    GRADIENT: torch_runs.gradient,
+    FULLGRAD: torch_runs.fullgrad,
+}
 
 
 def measure(

@@ -31,7 +31,7 @@ class FullGradients:
 
 def full_gradients(module: nn.Module, images: Tensor) -> FullGradients:
     """Explain the predicted classes; the module is in eval mode, in the images' precision."""
-    calls: list[tuple[Tensor, Tensor]] = []
+    calls: list[tuple[Tensor, Tensor, bool]] = []
     hooks = [
         layer.register_forward_hook(_recorder(calls))
         for layer in module.modules()
@@ -46,26 +46,32 @@ def full_gradients(module: nn.Module, images: Tensor) -> FullGradients:
     targets = logits.argmax(1)
     scores = logits.gather(1, targets[:, None])[:, 0]
     at_input, *at_layers = torch.autograd.grad(
-        scores.sum(), [images, *(output for output, _ in calls)]
+        scores.sum(), [images, *(output for output, _, _ in calls)]
     )
     return FullGradients(
         scores.detach(),
         targets,
         (at_input * images).detach(),
         [
-            gradient * (bias[:, None, None] if gradient.dim() == 4 else bias)
-            for gradient, (_, bias) in zip(at_layers, calls, strict=True)
+            _bias_gradient(gradient.movedim(-1, 1) if last else gradient, bias)
+            for gradient, (_, bias, last) in zip(at_layers, calls, strict=True)
         ],
     )
 
 
 def _recorder(calls):
     def hook(layer, _inputs, output):
-        calls.append((output, bias_of(layer).detach()))
+        # The channels of a Linear are last, also where its input has a grid (ConvNeXt).
+        calls.append((output, bias_of(layer).detach(), isinstance(layer, nn.Linear)))
         # The layers that follow get a copy, so that an in-place ReLU leaves this tensor alone.
         return output.clone()
 
     return hook
+
+
+def _bias_gradient(gradient: Tensor, bias: Tensor) -> Tensor:
+    """[N, C, ...]."""
+    return gradient * bias.reshape(-1, *(1 for _ in gradient.shape[2:]))
 
 
 def bias_of(layer: nn.Module) -> Tensor:
