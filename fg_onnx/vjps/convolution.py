@@ -38,16 +38,8 @@ def conv(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     """ct convolved with w flipped and transposed; for strides > 1, conv_transpose(ct, w)."""
     _check(p)
     w = window(op, p, _kernel(p))
-    flipped = [span - 1 - pad for span, pad in zip(w.spans * 2, w.pads or (), strict=False)]
-    if set(w.strides) == {1} and flipped and min(flipped) >= 0:
-        ct_x = op.Conv(
-            ct,
-            _adjoint_weight(op, p, w),
-            dilations=list(w.dilations),
-            group=p.attrs["group"],
-            kernel_shape=list(w.kernel),
-            pads=flipped,
-        )
+    if w.adjoint_pads is not None:
+        ct_x = convolve_back(op, ct, _adjoint_weight(op, p, w), w, p.attrs["group"])
     else:
         ct_x = scatter_windows(op, p, ct, p.inputs[1], w, p.attrs["group"])
     return (ct_x, *[None] * (len(p.inputs) - 1))
@@ -71,6 +63,20 @@ def _adjoint_weight(op: Emitter, p: Primal, w: Window) -> gs.Tensor:
         return swapped
     n = len(flipped)
     return op.Slice(swapped, [-1] * n, [-(2**31)] * n, flipped, [-1] * n)
+
+
+def convolve_back(
+    op: Emitter, ct: gs.Tensor, flipped: gs.Tensor, w: Window, group: int
+) -> gs.Tensor:
+    """What ``scatter_windows`` adds up, as a Conv with the flipped kernel (``w.adjoint_pads``)."""
+    return op.Conv(
+        ct,
+        flipped,
+        dilations=list(w.dilations),
+        group=group,
+        kernel_shape=list(w.kernel),
+        pads=w.adjoint_pads,
+    )
 
 
 def scatter_windows(

@@ -8,7 +8,7 @@ import onnx_graphsurgeon as gs
 from fg_onnx.graph.emit import Emitter, is_static
 from fg_onnx.graph.primal import Primal
 from fg_onnx.vjps.axiswise import Size, plus, size_of, times, vector
-from fg_onnx.vjps.convolution import scatter_windows
+from fg_onnx.vjps.convolution import convolve_back, scatter_windows
 from fg_onnx.vjps.reduction import count
 from fg_onnx.vjps.table import Cotangents, vjp
 from fg_onnx.vjps.windows import Window, window
@@ -41,6 +41,8 @@ def average_pool(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     share = op.Div(ct, _divisor(op, p, w))
     (channels,) = p.sizes(p.x, [1])
     ones = op.constant(np.ones((channels, 1, *w.kernel), dtype=p.x.dtype))
+    if w.adjoint_pads is not None:  # much faster than ConvTranspose on the CPU; 1 is 1 flipped
+        return (convolve_back(op, share, ones, w, channels),)
     return (scatter_windows(op, p, share, ones, w, channels),)
 
 

@@ -42,6 +42,14 @@ class Window:
         """Whether there is as much padding before as after, and how much is known."""
         return self.pads is not None and self.begin == self.end
 
+    @property
+    def adjoint_pads(self) -> list[int] | None:
+        """The padding with which a Conv goes back; None where strides or padding forbid one."""
+        if self.pads is None or set(self.strides) != {1}:
+            return None
+        flipped = [span - 1 - pad for span, pad in zip(self.spans * 2, self.pads, strict=True)]
+        return flipped if min(flipped) >= 0 else None
+
     def reach(self, op: Emitter, axis: int, count: Size) -> Size:
         """How many positions a number of windows covers along an axis: s (count - 1) + span."""
         return plus(op, times(op, count, self.strides[axis]), self.spans[axis] - self.strides[axis])

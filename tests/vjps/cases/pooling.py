@@ -96,6 +96,12 @@ POOLING = [
     ),
     *mean_pool("dilations", 1, 2, 7, 8, kernel_shape=[3, 2], dilations=[2, 3], opset=19),
     *mean_pool(
+        "dilations-uneven-pads", 1, 2, 7, 8, opset=19,
+        kernel_shape=[3, 2], dilations=[2, 3], pads=[2, 0, 1, 1],
+    ),
+    *mean_pool("1-D-overlap", 2, 3, 7, kernel_shape=[3], pads=[2, 1]),
+    *mean_pool("3-D-overlap", 1, 2, 4, 3, 4, kernel_shape=[2, 3, 2], pads=[1, 1, 0, 0, 1, 1]),
+    *mean_pool(
         "dilations-pads", 1, 2, 7, 8, opset=19,
         kernel_shape=[3, 2], dilations=[2, 3], pads=[1, 1, 1, 1], strides=[2, 1],
     ),
