@@ -29,6 +29,7 @@ from fg_onnx.fullgrad.sites import promote_biases
 from fg_onnx.fullgrad.terms import site_term
 from fg_onnx.graph import working
 from fg_onnx.graph.emit import Emitter
+from fg_onnx.graph.ordering import order
 from fg_onnx.graph.primal import Primal, precision_of
 from fg_onnx.graph.views import Views
 from fg_onnx.manifest import (
@@ -173,6 +174,7 @@ def instrument(
     publish_comparisons(op, explained, differentiated, sites, STYLES[psi], emit)
 
     working.drop_unused(plan.graph)
+    order(plan.graph, seeding.cotangent, (manifest.CONTRIBUTIONS, manifest.SALIENCY))
     proto = working.to_proto(plan.graph, plan.proto, outputs)
     loosen_target(proto)
     deployment.fit(deployed, proto.graph)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -17,15 +17,20 @@ from fg_onnx.grid.layout import Layout
 from fg_onnx.manifest import Dim
 
 
-def contributions(op: Emitter, x: gs.Tensor, terms: Mapping[str, Term]) -> gs.Tensor:
-    """[N, len(terms)]: the total of every term, per image; the terms are those of sites."""
-    totals = []
+def totals(op: Emitter, x: gs.Tensor, terms: Mapping[str, Term]) -> dict[str, gs.Tensor]:
+    """The total of every term per image, each [N]; the terms are those of sites."""
+    found = {}
     for site, term in terms.items():
         op.at(site)
-        totals.append(_total(op, x, term))
+        found[site] = _total(op, x, term)
     op.at("")
-    rows = op.Concat(*totals, axis=0)
-    return op.Transpose(op.Reshape(rows, [len(terms), -1]), perm=[1, 0])
+    return found
+
+
+def contributions(op: Emitter, columns: Sequence[gs.Tensor]) -> gs.Tensor:
+    """[N, len(columns)] of columns [N]."""
+    rows = op.Concat(*columns, axis=0)
+    return op.Transpose(op.Reshape(rows, [len(columns), -1]), perm=[1, 0])
 
 
 def _total(op: Emitter, x: gs.Tensor, term: Term) -> gs.Tensor:
@@ -60,8 +65,29 @@ def _per_image(op: Emitter, x: gs.Tensor, tensor: gs.Tensor, shape: Sequence[Dim
     return op.ReduceSum(rows, axes=[1], keepdims=0)
 
 
-def layer_of(op: Emitter, psi: Psi, term: Term, layout: Layout) -> Layer:
-    """A term on a spatial grid, summed over channels by a style."""
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """A layer, the size of its grid as far as it is known, and the values [N, C, *size]."""
+
+    layer: Layer
+    size: tuple[Dim, ...]
+    values: gs.Tensor
+
+
+def on_grid(
+    op: Emitter, flat: gs.Tensor, count: int, like: gs.Tensor, size: Sequence[Dim]
+) -> gs.Tensor:
+    """[N, count, HW] as [N, count, *size]; ``like`` is a tensor [N, C, *size]."""
+    if is_static(size):
+        return op.Reshape(flat, op.constant([0, count, *size], np.int64))
+    grid = op.Slice(op.Shape(like), [2], [2 + len(size)], [0])
+    return op.Reshape(flat, op.Concat(op.constant([0, count]), grid, axis=0))
+
+
+def layer_of(
+    op: Emitter, psi: Psi, term: Term, layout: Layout, contribution: gs.Tensor | None = None
+) -> Placed:
+    """A term on a spatial grid, summed over channels by a style; its total is known or not."""
     values, weight = term.values, term.weight
     count = layout.channels(term.shape)
     along = layout.unfolded is None and term.axis == layout.channel
@@ -73,8 +99,10 @@ def layer_of(op: Emitter, psi: Psi, term: Term, layout: Layout) -> Layer:
             f"the number of channels of a tensor of shape {list(term.shape)} is not known",
             "export the model with a fixed number of channels, or emit no maps",
         )
-    values = channels_first(op, values, term.shape, layout)
-    return psi.layer(op, Channels(values, weight, count, layout.grid(term.shape)))
+    values, size = channels_first(op, values, term.shape, layout), layout.grid(term.shape)
+    row = None if weight is None else op.Unsqueeze(weight, axes=[0])
+    found = psi.layer(op, Channels(op.Reshape(values, [0, 0, -1]), row, count))
+    return Placed(replace(found, contribution=contribution), size, values)
 
 
 def channels_first(
@@ -109,20 +137,19 @@ class Group:
     size: tuple[Dim, ...]
 
 
-def group_layers(op: Emitter, layers: Mapping[str, Layer]) -> list[Group]:
+def group_layers(op: Emitter, layers: Mapping[str, Placed]) -> list[Group]:
     """The layers rescaled, those of one size together; an unknown size stays alone."""
     by_size: dict[tuple[Dim, ...], list[str]] = {}
     for name, layer in layers.items():
         known = all(isinstance(dim, int) for dim in layer.size)
         by_size.setdefault(layer.size if known else (name,), []).append(name)
-    return [
-        Group(
-            tuple(names),
-            op.cast(rescaled(op, [layers[name] for name in names]), np.float32),
-            layers[names[0]].size,
-        )
-        for names in by_size.values()
-    ]
+    return [_group(op, names, [layers[name] for name in names]) for names in by_size.values()]
+
+
+def _group(op: Emitter, names: Sequence[str], placed: Sequence[Placed]) -> Group:
+    flat = op.cast(rescaled(op, [each.layer for each in placed]), np.float32)
+    maps = on_grid(op, flat, len(names), placed[0].values, placed[0].size)
+    return Group(tuple(names), maps, placed[0].size)
 
 
 def layer_maps(op: Emitter, groups: Sequence[Group]) -> dict[str, tuple[gs.Tensor, Group]]:
@@ -143,12 +170,11 @@ def saliency(
         (op.ReduceSum(g.maps, axes=[1], keepdims=1) if len(g.names) > 1 else g.maps, g.size)
         for g in groups
     ]
-    return op.total(
-        [
-            total if found == size else resized(op, total, x, layout, psi.coordinates)
-            for total, found in sums
-        ]
-    )
+    full = [
+        total if found == size else resized(op, total, x, layout, psi.coordinates)
+        for total, found in sums
+    ]
+    return op.total(full[::-1])  # what is near the output can be forgotten first
 
 
 def resized(

@@ -12,7 +12,7 @@ import onnx_graphsurgeon as gs
 
 from fg_onnx.errors import UnsupportedModelError
 from fg_onnx.fullgrad.adjoint import Adjoint, Pullback
-from fg_onnx.fullgrad.aggregate import channels_first, resized
+from fg_onnx.fullgrad.aggregate import channels_first, on_grid, resized
 from fg_onnx.fullgrad.psi import Channels, contract
 from fg_onnx.graph.emit import Emitter
 from fg_onnx.graph.primal import Primal
@@ -105,10 +105,11 @@ def class_map(
     size, count = layout.grid(shape), layout.channels(shape)
     assert count is not None  # of a layer on a grid
     values = channels_first(op, p.y, shape, layout)
-    channels = Channels(values, None, count, size)
-    weights = op.ReduceMean(channels_first(op, ct, shape, layout), axes=channels.axes, keepdims=0)
-    total = contract(op, channels, values, op.Unsqueeze(weights, axes=[1])).total
-    positive = op.Relu(total)
+    grid = list(range(2, 2 + len(size)))
+    weights = op.ReduceMean(channels_first(op, ct, shape, layout), axes=grid, keepdims=0)
+    channels = Channels(op.Reshape(values, [0, 0, -1]), None, count)
+    total = contract(op, channels, channels.values, op.Unsqueeze(weights, axes=[1])).total
+    positive = on_grid(op, op.Relu(total), 1, values, size)
     if size == input_layout.grid(x.shape):
         return positive
     return resized(op, positive, x, input_layout, "half_pixel")

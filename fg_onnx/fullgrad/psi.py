@@ -16,35 +16,25 @@ from typing import Literal, TypeAlias
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from fg_onnx.graph.emit import Emitter, is_static
-from fg_onnx.manifest import Dim
+from fg_onnx.graph.emit import Emitter
 
 EPSILON = 1e-6
 """Of the rescaling, as in the authors' released code."""
+_END = 2**31 - 1  # of any axis
 
 
 @dataclass(frozen=True, eq=False)
 class Channels:
-    """``values * weight``: values [N, C, *size], weight [C], [1, C] or None for 1."""
+    """``values * weight``: values [N, C, HW], the grid as one axis; weight [1, C] or None for 1."""
 
     values: gs.Tensor
     weight: gs.Tensor | None
     count: int
-    size: tuple[Dim, ...]
-
-    @property
-    def axes(self) -> list[int]:
-        """Of the grid."""
-        return _grid_axes(self.size)
-
-
-def _grid_axes(size: Sequence[Dim]) -> list[int]:
-    return list(range(2, 2 + len(size)))
 
 
 @dataclass(frozen=True, eq=False)
 class Extremes:
-    """The least and the greatest entry of a layer, each [N, 1]."""
+    """The least and the greatest entry of a layer, each [N, 1, 1]."""
 
     low: gs.Tensor
     high: gs.Tensor
@@ -52,16 +42,16 @@ class Extremes:
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A layer's values summed over channels, [N, 1, *size].
+    """A layer's values summed over channels, [N, 1, HW].
 
     Where it has extremes, it is still to be rescaled: each of its ``count`` channels ``a`` to
-    ``(a - low) / (high - low + eps)``.
+    ``(a - low) / (high - low + eps)``. Its contribution, [N], is known where that is asked for too.
     """
 
     total: gs.Tensor
     extremes: Extremes | None
     count: int
-    size: tuple[Dim, ...]
+    contribution: gs.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -83,47 +73,38 @@ _LayerOf: TypeAlias = Callable[[Emitter, Channels], Layer]
 
 
 def contract(op: Emitter, channels: Channels, values: gs.Tensor, row: gs.Tensor | None) -> Layer:
-    """sum_c row_c values_c -> [N, 1, *size]; the row is [C], [1, C], [N, 1, C], or None for 1."""
+    """sum_c row_c values_c; the row is [1, C], [N, 1, C], or None for 1."""
     if row is None:  # ReduceSum along channels takes the CPU eight times as long as this product
         row = op.constant(np.ones([1, channels.count]), values.dtype)
-    product = op.MatMul(row, op.Reshape(values, [0, 0, -1]))
-    total = op.Reshape(product, _map_shape(op, values, channels.size))
-    return Layer(total, None, channels.count, channels.size)
-
-
-def _map_shape(op: Emitter, values: gs.Tensor, size: tuple[Dim, ...]) -> gs.Tensor:
-    if is_static(size):
-        return op.constant([-1, 1, *size])
-    grid = op.Slice(op.Shape(values), [2], [2 + len(size)], [0])
-    return op.Concat(op.constant([-1, 1]), grid, axis=0)
+    return Layer(op.MatMul(row, values), None, channels.count)
 
 
 def _magnitude(op: Emitter, channels: Channels) -> Channels:
     weight = channels.weight
     if weight is not None:
-        # As a row: OpenVINO drops Abs from a vector that is computed from constants (its issue
+        # A row: OpenVINO drops Abs from a vector that is computed from constants (its issue
         # 38166, in 2026.4 still), and would sum the magnitudes with their signs.
-        weight = op.Abs(op.Unsqueeze(weight, axes=[0]))
-    return Channels(op.Abs(channels.values), weight, channels.count, channels.size)
+        weight = op.Abs(weight)
+    return Channels(op.Abs(channels.values), weight, channels.count)
 
 
-def _channel_extremes(op: Emitter, channels: Channels) -> Extremes:
-    """The extremes in every channel, each [N, C]; values and weight are not negative."""
-    low = op.ReduceMin(channels.values, axes=channels.axes, keepdims=0)
-    high = op.ReduceMax(channels.values, axes=channels.axes, keepdims=0)
-    if channels.weight is None:
-        return Extremes(low, high)
-    return Extremes(op.Mul(low, channels.weight), op.Mul(high, channels.weight))
+def _column(op: Emitter, weight: gs.Tensor) -> gs.Tensor:
+    """[C, 1] of [1, C]"""
+    return op.Reshape(weight, [-1, 1])
 
 
 def _per_layer(op: Emitter, channels: Channels) -> Layer:
     """The sum over channels and the extremes over C, h, w; nothing is negative."""
-    total = contract(op, channels, channels.values, channels.weight).total
-    each = _channel_extremes(op, channels)
+    low = op.ReduceMin(channels.values, axes=[2], keepdims=1)
+    high = op.ReduceMax(channels.values, axes=[2], keepdims=1)
+    if channels.weight is not None:
+        column = _column(op, channels.weight)
+        low, high = op.Mul(low, column), op.Mul(high, column)
     extremes = Extremes(
-        op.ReduceMin(each.low, axes=[1], keepdims=1), op.ReduceMax(each.high, axes=[1], keepdims=1)
+        op.ReduceMin(low, axes=[1], keepdims=1), op.ReduceMax(high, axes=[1], keepdims=1)
     )
-    return Layer(total, extremes, channels.count, channels.size)
+    total = contract(op, channels, channels.values, channels.weight).total
+    return Layer(total, extremes, channels.count)
 
 
 def _reference(op: Emitter, channels: Channels) -> Layer:
@@ -134,9 +115,9 @@ def _paper(op: Emitter, channels: Channels) -> Layer:
     # The minimum is taken off each channel at full size: a flat channel is divided by eps, which
     # would make the rounding of a sum over channels the largest thing in the map.
     magnitude = _magnitude(op, channels)
-    low = op.ReduceMin(magnitude.values, axes=channels.axes, keepdims=1)
+    low = op.ReduceMin(magnitude.values, axes=[2], keepdims=1)
     lifted = op.Sub(magnitude.values, low)
-    span = op.ReduceMax(lifted, axes=channels.axes, keepdims=0)
+    span = op.ReduceMax(lifted, axes=[2], keepdims=0)
     if magnitude.weight is None:
         row = op.Reciprocal(op.Add(span, EPSILON))
     else:
@@ -157,10 +138,9 @@ def _part(sign: float) -> _LayerOf:
     def layer(op: Emitter, channels: Channels) -> Layer:
         product = channels.values
         if channels.weight is not None:
-            along = [1, -1, *[1] * len(channels.size)]
-            product = op.Mul(product, op.Reshape(channels.weight, along))
+            product = op.Mul(product, _column(op, channels.weight))
         part = op.Relu(product if sign > 0 else op.Neg(product))
-        return _per_layer(op, Channels(part, None, channels.count, channels.size))
+        return _per_layer(op, Channels(part, None, channels.count))
 
     return layer
 
@@ -183,23 +163,34 @@ STYLES: Mapping[str, Psi] = MappingProxyType(
 )
 
 
-def rescaled(op: Emitter, layers: list[Layer]) -> gs.Tensor:
-    """Layers of one size and style, side by side and rescaled: [N, len(layers), *size]."""
-    totals = _beside(op, [layer.total for layer in layers])
-    extremes = [layer.extremes for layer in layers if layer.extremes is not None]
-    if not extremes:
+def rescaled(op: Emitter, layers: Sequence[Layer]) -> gs.Tensor:
+    """Layers of one size and style, side by side and rescaled: [N, len(layers), HW].
+
+    All that is computed of a layer's cotangent is joined to one tensor, and then taken apart
+    again, so that the cotangent can be forgotten before the next one is made; see
+    `fg_onnx.graph.ordering`.
+    """
+    numbers = len(_numbers(op, layers[0]))
+    rows = [
+        op.Concat(*_numbers(op, layer), layer.total, axis=2) if numbers else layer.total
+        for layer in layers
+    ]
+    joined = op.Concat(*rows, axis=1) if len(rows) > 1 else rows[0]
+    totals = op.Slice(joined, [numbers], [_END], [2]) if numbers else joined
+    if layers[0].extremes is None:
         return totals
-    low = _beside(op, [pair.low for pair in extremes])
-    high = _beside(op, [pair.high for pair in extremes])
-    counts = op.constant([[float(layer.count) for layer in layers]], totals.dtype)
+    low, high = op.Slice(joined, [0], [1], [2]), op.Slice(joined, [1], [2], [2])
+    counts = op.constant([[[float(layer.count)] for layer in layers]], joined.dtype)
     span = op.Sub(high, low)
     # A flat layer is 0 by definition; its sum is 0 up to rounding, which eps would blow up.
-    varies = op.mask(op.Greater(span, 0.0), totals)
+    varies = op.mask(op.Greater(span, 0.0), joined)
     scale = op.Div(varies, op.Add(span, EPSILON))
-    axes = _grid_axes(layers[0].size)
-    lifted = op.Sub(totals, op.Unsqueeze(op.Mul(low, counts), axes=axes))
-    return op.Mul(lifted, op.Unsqueeze(scale, axes=axes))
+    return op.Mul(op.Sub(totals, op.Mul(low, counts)), scale)
 
 
-def _beside(op: Emitter, tensors: list[gs.Tensor]) -> gs.Tensor:
-    return op.Concat(*tensors, axis=1) if len(tensors) > 1 else tensors[0]
+def _numbers(op: Emitter, layer: Layer) -> list[gs.Tensor]:
+    """What a layer has beside its total, each [N, 1, 1]."""
+    found = [] if layer.extremes is None else [layer.extremes.low, layer.extremes.high]
+    if layer.contribution is not None:
+        found.append(op.cast(op.Reshape(layer.contribution, [-1, 1, 1]), layer.total.dtype))
+    return found

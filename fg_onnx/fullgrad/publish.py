@@ -50,10 +50,12 @@ def publish(
     op.begin("contributions")
     input_term = Term(op.Mul(explained.gradient, x), tuple(x.shape))
     add_output(op, explained.seeding.score, manifest.SCORE, [batch])
+    totals: dict[str, gs.Tensor] = {}
     if "contributions" in emit:
-        columns = {"": input_term, **{bound.site.name: terms[bound.site.name] for bound in sites}}
-        table = aggregate.contributions(op, x, columns)
-        add_output(op, table, manifest.CONTRIBUTIONS, [batch, len(columns)])
+        named = {"": input_term, **{bound.site.name: terms[bound.site.name] for bound in sites}}
+        totals = aggregate.totals(op, x, named)
+        table = aggregate.contributions(op, list(totals.values()))
+        add_output(op, table, manifest.CONTRIBUTIONS, [batch, len(totals)])
     groups = []
     if "saliency" in emit or "layer-maps" in emit:
         op.begin("psi")
@@ -61,14 +63,16 @@ def publish(
         for bound in sites:
             if bound.layout is not None:
                 op.at(bound.site.name)
-                term = terms[bound.site.name]
-                layers[bound.site.name] = aggregate.layer_of(op, psi, term, bound.layout)
+                name = bound.site.name
+                layers[name] = aggregate.layer_of(
+                    op, psi, terms[name], bound.layout, totals.get(name)
+                )
         op.begin("map")
         groups = aggregate.group_layers(op, layers)
     if "saliency" in emit:
         assert explained.layout is not None
         op.begin("psi")
-        whole = aggregate.layer_of(op, psi, input_term, explained.layout)
+        whole = aggregate.layer_of(op, psi, input_term, explained.layout, totals.get(""))
         op.begin("map")
         parts = [*aggregate.group_layers(op, {"input": whole}), *groups]
         total = aggregate.saliency(op, psi, parts, x, explained.layout)
