@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +14,6 @@ import typer
 
 from .console import CHECK_FAILED, counted, note, say, say_json, strong, to_json
 from .options import (
-    BatchOption,
     ClassesOption,
     DeviceOption,
     ImagesArgument,
@@ -21,12 +21,15 @@ from .options import (
     JsonOption,
     ModelArgument,
     OutputOption,
+    PaceOption,
     PreprocessOption,
     PsiOption,
     SeedOption,
     ShownOption,
     Tf32Option,
+    ThreadsOption,
     TruthsOption,
+    parse_batch,
 )
 
 if TYPE_CHECKING:
@@ -76,7 +79,8 @@ def audit(
         ),
     ] = 16,
     shown: ShownOption = 64,
-    batch: BatchOption = 8,
+    batch: PaceOption = "auto",
+    threads: ThreadsOption = None,
     engine: Annotated[
         Engine, typer.Option(help="What spreads the work: this process alone, or Ray.")
     ] = Engine.local,
@@ -127,6 +131,7 @@ def audit(
     from fg_onnx.audit.records import require_parquet
     from fg_onnx.audit.report import write_reports
     from fg_onnx.audit.running import run_pending
+    from fg_onnx.pace import choose_pace
     from fg_onnx.samples import is_array
 
     from .evaluate.judged import progress
@@ -134,6 +139,7 @@ def audit(
     from .labels import read_labels, require_count
 
     require_parquet()
+    pace = choose_pace(parse_batch(batch), threads)
     options = auditing.Options(
         policy=Policy() if policy is None else read_policy(policy),
         labels=labels,
@@ -142,12 +148,21 @@ def audit(
         seed=seed,
         sample=sample,
         shown=shown,
-        batch=batch,
     )
     place = place_of(out)
     with place.claimed():
         clear(place, auditing.WRITTEN)  # what was found before is not to be taken for the outcome
-        opened = open_audited(model, input=input_, output=output, psi=psi, device=device, tf32=tf32)
+        opened = open_audited(
+            model,
+            input=input_,
+            output=output,
+            psi=psi,
+            device=device,
+            tf32=tf32,
+            threads=pace.threads,
+        )
+        settled = pace.on(opened.session)
+        options = replace(options, batch=settled.batch, runs=settled.runs)
         measure: auditing.Engine = run_pending
         if engine is Engine.ray:
             from fg_onnx.audit.distributed import Cluster, on_ray

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
@@ -37,22 +37,28 @@ from .options import (
     LabelsOption,
     ModelArgument,
     OutputOption,
+    PaceOption,
     PreprocessOption,
     PsiOption,
     Tf32Option,
+    ThreadsOption,
+    parse_batch,
 )
 from .progress import Bar
 
 if TYPE_CHECKING:
     from fg_onnx import Attribution, DeviceArray, Manifest, Preprocessing, Session
     from fg_onnx.attribution import Array
+    from fg_onnx.pace import Pace, Settled
     from fg_onnx.samples import Sample
 
-    from .given import Feeds
+    from .given import Feeds, Place
     from .method import MethodTask
     from .regions import Region
     from .results import Explanation, Folder
     from .targets import Indices, Target
+
+    Found: TypeAlias = tuple[Attribution, Indices, Array | None]
 
 _FEW = 4  # images that need no progress bar
 
@@ -124,18 +130,20 @@ def explain(
     preprocess: PreprocessOption = None,
     labels: LabelsOption = None,
     device: DeviceOption = "auto",
+    batch: PaceOption = "auto",
+    threads: ThreadsOption = None,
     tf32: Tf32Option = False,
 ) -> None:
     """Draw and certify what MODEL sees in every IMAGE.
 
-    MODEL is an instrumented model, or a plain one, which is instrumented in memory. Every image is
-    read before anything is written: one that cannot be read stops it all. Exit code 1 if the
-    contributions of any image do not add up to its score, which is known of fullgrad alone; of the
-    other methods if a score or map is not finite.
+    MODEL is an instrumented model, or a plain one, which is instrumented in memory. What is
+    written appears when all is done: an image that cannot be read stops it all, and leaves
+    nothing. Exit code 1 if the contributions of any image do not add up to its score, which is
+    known of fullgrad alone; of the other methods if a score or map is not finite.
     """
     from fg_onnx.samples import is_array
 
-    from .given import Feeds, find_samples, parse_feeds, read_samples
+    from .given import Feeds, find_samples, list_places, parse_feeds
     from .method import (
         MethodTask,
         choose_method,
@@ -146,7 +154,8 @@ def explain(
     )
     from .opening import Wanted, open_model, require_feeds
     from .regions import read_region
-    from .results import Folder, to_document
+    from .results import DOCUMENT, Folder, to_document, write_document
+    from .staging import Staging
     from .targets import parse_target
 
     names = read_labels(labels) if labels else None
@@ -176,7 +185,8 @@ def explain(
         tuple(names) if names else None,
         None if by_fullgrad else chosen,
     )
-    session = open_model(model, wanted, device, tf32=tf32)
+    pace = _pace(batch, threads, images, by_fullgrad=by_fullgrad)
+    session = open_model(model, wanted, device, tf32=tf32, threads=pace.threads)
     manifest = session.manifest
     require_feeds(model, session, named)
     paths = find_samples(images, session)
@@ -188,25 +198,37 @@ def explain(
     needs_steps = not all(map(is_array, [*paths, *named.values()]))
     prepare = preprocessing_for(model, manifest, preprocess) if needs_steps else None
     feeds = Feeds(named, session, prepare)
-    feeds.require_count(sum(1 for _ in read_samples(paths, session, prepare)))
+    feeds.require_count(len(places := list_places(paths, session)))
     task: Task | MethodTask
     if by_fullgrad:
         task, has_sign = Task(session, prepare, aims, where, feeds), manifest.psi == "signed"
     else:
         task, has_sign = MethodTask(session, chosen, prepare, aims, feeds), is_signed(chosen)
-    folder = Folder(out, paths, signed=has_sign)
-    explanations = list(_explained(task, paths, folder, names, layers))
+    with Staging(out, DOCUMENT) as staging:
+        folder = Folder(out, staging, paths, signed=has_sign)
+        explanations = list(_explained(task, places, pace.on(session), folder, names, layers))
     document = to_document(str(model), session, describe_method(chosen, manifest), explanations)
-    written = folder.finish(document)
+    written = write_document(out, document)
     if json_:
         say_json(document)
     else:
         _print(explanations, session.device, written)
     if isinstance(task, MethodTask):
-        task.say_uncertified()
-        task.require_finite()
+        task.certify()
     else:
         _certify(explanations, session.tolerance if tolerance is None else tolerance)
+
+
+def _pace(batch: str, threads: int | None, images: Sequence[str], *, by_fullgrad: bool) -> Pace:
+    """How many images are run at once; another method has many variants of each to run."""
+    from fg_onnx.pace import METHOD_BATCH, Pace, choose_pace
+
+    from .given import count_named
+
+    size = parse_batch(batch)
+    if by_fullgrad:
+        return choose_pace(size, threads, count_named(images))
+    return Pace(size or METHOD_BATCH, threads)
 
 
 def preprocessing_for(model: Path, manifest: Manifest, chosen: str | None) -> Preprocessing:
@@ -286,39 +308,77 @@ class Task:
 
 def _explained(
     task: Task | MethodTask,
-    paths: Sequence[Path],
+    places: Sequence[Place],
+    pace: Settled,
     folder: Folder,
     labels: Sequence[str] | None,
     layers: bool,
 ) -> Iterator[Explanation]:
-    from .given import batches, read_samples
+    """Images are read, and pictures drawn and written, while the model runs."""
+    from fg_onnx.streaming import AHEAD, READERS, ahead, threads
 
+    from .given import batches
+
+    runs = pace.runs
+
+    def run(batch: list[Sample]) -> tuple[list[Sample], Sequence[Found]]:
+        return batch, task.explain(batch, functools.partial(bar.within, len(batch)))
+
+    def finished(ran: tuple[list[Sample], Sequence[Found]]) -> list[Explanation]:
+        return list(_written(task, *ran, folder, labels, layers))
+
+    with (
+        Bar(len(places), wanted=task.is_slow or len(places) > _FEW) as bar,
+        threads(READERS) as readers,
+        threads(runs) as runners,
+        threads(1) as writer,
+    ):
+        read = ahead(
+            readers,
+            lambda place: place.read(task.session, task.steps),
+            places,
+            AHEAD * pace.batch * runs,
+        )
+        ran = ahead(runners, run, batches(read, pace.batch), 2 * runs)
+        for explanations in ahead(writer, finished, _told(ran, bar), AHEAD * runs):
+            yield from explanations
+
+
+def _told(ran: Iterable[tuple[list[Sample], Sequence[Found]]], bar: Bar) -> Iterator[Any]:
+    for batch, found in ran:
+        bar.finish(len(batch))
+        yield batch, found
+
+
+def _written(
+    task: Task | MethodTask,
+    batch: Sequence[Sample],
+    found: Sequence[Found],
+    folder: Folder,
+    labels: Sequence[str] | None,
+    layers: bool,
+) -> Iterator[Explanation]:
     manifest = task.session.manifest
     region = task.region.text if task.region else None
-    with Bar(len(paths), wanted=task.is_slow or len(paths) > _FEW) as bar:
-        for batch in batches(read_samples(paths, task.session, task.steps)):
-            images = sum(sample.row in (None, 0) for sample in batch)
-            found = task.explain(batch, functools.partial(bar.within, images))
-            for row, sample in enumerate(batch):
-                done = set()
-                for attribution, targets, delta in found:
-                    index = int(targets[row])
-                    if index in done:
-                        continue  # two ways to name one target
-                    done.add(index)
-                    kind = index if region else manifest.class_of(index)
-                    label = labels[kind] if labels else None
-                    yield folder.write(
-                        sample,
-                        attribution,
-                        row,
-                        index,
-                        label,
-                        layers=layers,
-                        region=region,
-                        delta=None if delta is None else float(delta[row]),
-                    )
-            bar.finish(images)
+    for row, sample in enumerate(batch):
+        done = set()
+        for attribution, targets, delta in found:
+            index = int(targets[row])
+            if index in done:
+                continue  # two ways to name one target
+            done.add(index)
+            kind = index if region else manifest.class_of(index)
+            label = labels[kind] if labels else None
+            yield folder.write(
+                sample,
+                attribution,
+                row,
+                index,
+                label,
+                layers=layers,
+                region=region,
+                delta=None if delta is None else float(delta[row]),
+            )
 
 
 # --- what is said -------------------------------------------------------------------------------

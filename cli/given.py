@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,16 @@ def find_samples(patterns: Sequence[str], session: Session) -> list[Path]:
     return find_images(patterns, IMAGE_SUFFIXES if takes_images else (ARRAY_SUFFIX,))
 
 
+def count_named(patterns: Sequence[str]) -> int | None:
+    """How many files are named; None where they hold arrays, which may be many samples each.
+
+    Raises:
+        InputError: ``no-such-image``.
+    """
+    found = find_images(patterns, (*IMAGE_SUFFIXES, ARRAY_SUFFIX))
+    return None if any(map(is_array, found)) else len(found)
+
+
 def read_samples(
     paths: Sequence[Path], session: Session, steps: Preprocessing | None
 ) -> Iterator[Sample]:
@@ -55,6 +66,45 @@ def read_samples(
             number += 1
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where one sample lies, which has not been read.
+
+    Attributes:
+        number: among all, from 0.
+        path: of its file.
+        row: in an array; 0 of a photograph.
+    """
+
+    number: int
+    path: Path
+    row: int
+
+    def read(self, session: Session, steps: Preprocessing | None) -> Sample:
+        """The sample, prepared for a model.
+
+        Raises:
+            InputError: the file cannot be read, or does not fit the model.
+        """
+        if is_array(self.path):
+            return row_sample(self.path, self.number, read_rows(self.path, session), self.row)
+        assert steps is not None
+        return read_photograph(self.path, self.number, session, steps)
+
+
+def list_places(paths: Sequence[Path], session: Session) -> list[Place]:
+    """Every image, and every row of every array, in order; of photographs nothing is read.
+
+    Raises:
+        InputError: an array that cannot be read, or does not fit the model.
+    """
+    found: list[Place] = []
+    for path in paths:
+        count = len(read_rows(path, session)) if is_array(path) else 1
+        found += [Place(len(found) + row, path, row) for row in range(count)]
+    return found
+
+
 def _read(
     path: Path, number: int, session: Session, steps: Preprocessing | None
 ) -> Iterator[Sample]:
@@ -67,10 +117,10 @@ def _read(
         yield row_sample(path, number + row, rows, row)
 
 
-def batches(samples: Iterator[Sample]) -> Iterator[list[Sample]]:
-    """Neighbours of one size, some at once."""
+def batches(samples: Iterator[Sample], most: int = _BATCH) -> Iterator[list[Sample]]:
+    """Neighbours of one size, at most so many at once."""
     for _, equals in itertools.groupby(samples, key=lambda sample: sample.array.shape):
-        while batch := list(itertools.islice(equals, _BATCH)):
+        while batch := list(itertools.islice(equals, most)):
             yield batch
 
 

@@ -240,13 +240,18 @@ class MethodTask:
         lost = [name for name, is_finite in zip(names, finite, strict=True) if not is_finite]
         self.not_finite.extend(name for name in lost if name not in self.not_finite)
 
-    def say_uncertified(self) -> None:
+    def certify(self) -> None:
+        """Say what the maps are not, and fail if a score or a map is not finite."""
+        self._say_uncertified()
+        self._require_finite()
+
+    def _say_uncertified(self) -> None:
         """What the maps are not, and what is to be known of them, on stderr."""
         for text in self.notes:
             note(f"{self.method.name}: {text}")
         note(f"{self.method.name} has no completeness certificate")
 
-    def require_finite(self) -> None:
+    def _require_finite(self) -> None:
         """Say which scores and maps are not finite, and fail if any is not."""
         for name in self.not_finite:
             note(f"not finite: {name}: the score or the map of {self.method.name} holds NaN or inf")

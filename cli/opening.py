@@ -58,7 +58,9 @@ class Wanted:
         )
 
 
-def open_model(model: Path, wanted: Wanted, device: str, *, tf32: bool) -> Session:
+def open_model(
+    model: Path, wanted: Wanted, device: str, *, tf32: bool, threads: int | None = None
+) -> Session:
     """The model, ready to explain on a device; a plain one is instrumented first.
 
     Raises:
@@ -70,7 +72,8 @@ def open_model(model: Path, wanted: Wanted, device: str, *, tf32: bool) -> Sessi
     from fg_onnx.devices import parse_device
 
     parse_device(device)
-    return fg_onnx.Session(instrumented(model, wanted) or model, device=device, tf32=tf32)
+    made = instrumented(model, wanted) or model
+    return fg_onnx.Session(made, device=device, threads=threads, tf32=tf32)
 
 
 def instrumented(model: Path, wanted: Wanted) -> Instrumented | None:

@@ -8,6 +8,8 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from fg_onnx.errors import InputError
+
 ModelArgument: TypeAlias = Annotated[
     Path, typer.Argument(metavar="MODEL", show_default=False, help="An .onnx file.")
 ]
@@ -77,6 +79,22 @@ ShownOption: TypeAlias = Annotated[
 BatchOption: TypeAlias = Annotated[
     int, typer.Option(min=1, metavar="N", help="Images that are run at once.")
 ]
+PaceOption: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        metavar="N|auto", help="Images that are run at once. auto: one on the CPU, else 8."
+    ),
+]
+ThreadsOption: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        show_default=False,
+        help="Threads of one run on the CPU; as many runs go on side by side as cores are left. "
+        "Default: one where there are many images.",
+    ),
+]
 TruthsOption: TypeAlias = Annotated[
     Path | None,
     typer.Option(
@@ -115,6 +133,21 @@ PercentOption: TypeAlias = Annotated[
         "to 20 of flipping.",
     ),
 ]
+
+
+def parse_batch(text: str) -> int | None:
+    """Images that are run at once; None for ``auto``.
+
+    Raises:
+        InputError: ``bad-batch``.
+    """
+    if text == "auto":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise InputError(
+            "bad-batch", f"`--batch {text}` is no number of images", "such as 8, or auto"
+        )
+    return int(text)
 
 
 class Replacing(StrEnum):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import math
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from fg_onnx.pictures.images import Image, Readable
 from fg_onnx.samples import Sample
 
 from .console import to_json
+from .staging import Staging
 
 SCHEMA_VERSION = 1
 DOCUMENT = "explanations.json"
@@ -90,17 +91,21 @@ def to_document(
 
 
 class Folder:
-    """Where results are written; it is made when the first one is.
+    """Where results are written.
 
-    A document that an earlier run left is removed then: it would list files that are replaced.
+    Args:
+        path: of the folder.
+        staging: of that folder; takes the files.
+        images: all that are explained.
+        signed: whether the maps keep the sign.
     """
 
-    def __init__(self, path: Path, images: Sequence[Path], signed: bool) -> None:
+    def __init__(self, path: Path, staging: Staging, images: Sequence[Path], signed: bool) -> None:
         self._path = path
+        self._staging = staging
         names = _unique_stems(images)
         self._names: dict[Readable, str] = dict(zip(images, names, strict=True))
         self._signed = signed
-        self._started = False
 
     def write(
         self,
@@ -144,63 +149,60 @@ class Folder:
             delta=delta,
         )
 
-    def finish(self, document: Mapping[str, Any]) -> Path:
-        """Write the document, whose presence says that all is written.
-
-        Raises:
-            OutputError: the folder cannot be written.
-        """
-        path = self._path / DOCUMENT
-        with replacing(path) as temporary:
-            temporary.write_text(to_json(dict(document)) + "\n", encoding="utf-8")
-        return path
-
     def _write_pictures(self, stem: str, sample: Sample, saliency: Array) -> dict[str, Path]:
         """The overlay where there is a picture to lay it over, and the map where it is flat."""
         if saliency.ndim != 2:
             return {}
-        files = {"map": self._place(f"{stem}.map.png")}
         if sample.view is None:
-            render.write_png(files["map"], render.heat_map(saliency, self._signed))
-            return files
+            heat = render.heat_map(saliency, self._signed)
+            return {"map": self._write_picture(f"{stem}.map.png", heat)}
         seen = _enlarged(sample.view)
-        files = {"overlay": self._place(f"{stem}.overlay.png"), **files}
-        size = (seen.shape[0], seen.shape[1])
-        render.write_png(files["overlay"], render.overlay(seen, saliency, signed=self._signed))
-        render.write_png(files["map"], render.heat_map(saliency, self._signed, size=size))
-        return files
+        over = render.overlay(seen, saliency, signed=self._signed)
+        heat = render.heat_map(saliency, self._signed, size=(seen.shape[0], seen.shape[1]))
+        return {
+            "overlay": self._write_picture(f"{stem}.overlay.png", over),
+            "map": self._write_picture(f"{stem}.map.png", heat),
+        }
+
+    def _write_picture(self, name: str, picture: Image) -> Path:
+        return self._write(name, render.to_png(picture))
 
     def _write_array(self, stem: str, saliency: Array) -> Path:
-        path = self._place(f"{stem}.npy")
-        with replacing(path) as temporary, temporary.open("wb") as file:
-            np.save(file, saliency.astype(np.float32))
-        return path
+        data = io.BytesIO()
+        np.save(data, saliency.astype(np.float32))
+        return self._write(f"{stem}.npy", data.getvalue())
 
     def _write_layers(
         self, stem: str, sample: Sample, saliency: Array, maps: Mapping[str, Array]
     ) -> Path:
         """A picture of some layers, or without a picture to see them on, the arrays of all."""
         if sample.view is None:
-            path = self._place(f"{stem}.layers.npz")
-            with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+            data = io.BytesIO()
+            with zipfile.ZipFile(data, "w") as archive:
                 # as numpy.savez does, which takes no name for a layer that it has itself
                 for name, array in maps.items():
                     with archive.open(f"{name}.npy", "w") as file:
                         np.save(file, array.astype(np.float32))
-            return path
-        path = self._place(f"{stem}.layers.png")
+            return self._write(f"{stem}.layers.npz", data.getvalue())
         seen = _enlarged(sample.view)
         grid = render.layer_grid(seen, saliency, list(maps.items()), signed=self._signed)
-        render.write_png(path, grid)
-        return path
+        return self._write_picture(f"{stem}.layers.png", grid)
 
-    def _place(self, name: str) -> Path:
-        """Where a file goes; an earlier run's document is gone before the first one is written."""
-        if not self._started:
-            with suppress(FileNotFoundError, NotADirectoryError):
-                (self._path / DOCUMENT).unlink()
-            self._started = True
+    def _write(self, name: str, data: bytes) -> Path:
+        self._staging.write(name, data)
         return self._path / name
+
+
+def write_document(folder: Path, document: Mapping[str, Any]) -> Path:
+    """Write the document, whose presence says that all is written.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    path = folder / DOCUMENT
+    with replacing(path) as temporary:
+        temporary.write_text(to_json(dict(document)) + "\n", encoding="utf-8")
+    return path
 
 
 def _unique_stems(images: Sequence[Path]) -> Iterator[str]:

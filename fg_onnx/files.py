@@ -77,7 +77,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise _not_writable(path, error) from error
+        raise not_writable(path, error) from error
 
 
 def require_folder(path: Path) -> None:
@@ -92,14 +92,15 @@ def require_folder(path: Path) -> None:
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
-        raise _not_writable(path, error) from error
+        raise not_writable(path, error) from error
     finally:
         for each in missing:
             with contextlib.suppress(OSError):
                 each.rmdir()
 
 
-def _not_writable(path: Path, error: OSError) -> OutputError:
+def not_writable(path: Path, error: OSError) -> OutputError:
+    """What is said where a file cannot be written."""
     reason = error.strerror or type(error).__name__
     if isinstance(error, FileExistsError | NotADirectoryError):
         reason = "a part of the path is not a folder"

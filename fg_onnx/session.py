@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property, partial
@@ -103,6 +104,7 @@ class Session:
         self._outputs = {value.name: value.type for value in self._session.get_outputs()}
         self._inputs = Inputs(self._session, self.manifest, self._device.memory)
         self._seconds = 0.0
+        self._counting = threading.Lock()  # runs may go on side by side
         _require_outputs(self._outputs, self.manifest)
 
     @property
@@ -112,7 +114,7 @@ class Session:
 
     @property
     def seconds(self) -> float:
-        """How long ONNX Runtime has run the model so far, all calls together."""
+        """How long ONNX Runtime has run the model so far, all calls together, those at once too."""
         return self._seconds
 
     @property
@@ -407,7 +409,8 @@ class Session:
                 "does it have further inputs to be fed?",
             ) from error
         finally:
-            self._seconds += time.perf_counter() - began
+            with self._counting:
+                self._seconds += time.perf_counter() - began
         return found
 
 

@@ -59,6 +59,7 @@ class Options:
         listed: how many images a finding names at most.
         shown: how many images have pictures at most.
         batch: how many images are run at once.
+        runs: how many batches are run side by side.
         part: how many images are kept together.
     """
 
@@ -71,6 +72,7 @@ class Options:
     listed: int = 20
     shown: int = 64
     batch: int = BATCH
+    runs: int = 1
     part: int = PART
 
 
@@ -119,7 +121,7 @@ def prepare(
     inside = options.boxes and read_inside(
         options.boxes, items, steps, session.input_shape, held.layout
     )
-    subject = Subject(session, steps, items, inside or None, options.batch)
+    subject = Subject(session, steps, items, inside or None, options.batch, options.runs)
     key = _key(opened, steps, inside or None, options)
     records = Records(Measured, place, key, items, options.part)
     records.require_writable()

@@ -95,6 +95,7 @@ def open_audited(
     psi: str | None = None,
     device: str = AUTO,
     tf32: bool = False,
+    threads: int | None = None,
     probed: bool = True,
 ) -> Opened:
     """Read a model; a plain one is instrumented in memory, an instrumented one taken as it is.
@@ -106,6 +107,7 @@ def open_audited(
         psi: the post-processing of the map, None for the model's own or the default.
         device: where it runs.
         tf32: as of `Session`.
+        threads: likewise.
         probed: whether its activations are counted.
 
     Raises:
@@ -122,7 +124,7 @@ def open_audited(
         made = Instrumented(source.proto, held)
         _require(path, made, psi, options)
     running, activations = probes.add_probes(made) if probed else (made, ())
-    session = Session(running, device=device, tf32=tf32)
+    session = Session(running, device=device, threads=threads, tf32=tf32)
     if session.further_inputs:
         raise UnsupportedModelError(
             "more-inputs",

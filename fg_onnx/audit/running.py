@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -23,12 +20,10 @@ from fg_onnx.errors import InputError
 from fg_onnx.pictures.preprocess import Preprocessing
 from fg_onnx.samples import Sample
 from fg_onnx.session import Session
+from fg_onnx.streaming import AHEAD, READERS, ahead, threads
 
 BATCH = 8
-_READERS = 3  # threads that decode and resize
-_AHEAD = 4  # batches that are read before they are run, and that wait to be written
 
-T = TypeVar("T")
 U = TypeVar("U")
 Row = TypeVar("Row")
 Tick = Callable[[int], None]
@@ -53,6 +48,10 @@ class Work(Protocol[In, U, Row_co]):
     @property
     def batch(self) -> int:
         """How many images are run at once."""
+
+    @property
+    def runs(self) -> int:
+        """How many batches are run side by side."""
 
     @property
     def seconds(self) -> float:
@@ -85,6 +84,7 @@ class Subject:
         items: the images.
         inside: the boxes or masks, None without.
         batch: how many images are run at once.
+        runs: how many batches are run side by side.
     """
 
     session: Session
@@ -92,6 +92,7 @@ class Subject:
     items: Sequence[Item]
     inside: Inside | None
     batch: int = BATCH
+    runs: int = 1
 
     @property
     def seconds(self) -> float:
@@ -124,7 +125,8 @@ class Timing:
 
     Attributes:
         whole: seconds from the first image to the last row.
-        busy: seconds of these in which ONNX Runtime ran the model; of several workers, the mean.
+        busy: seconds of these in which ONNX Runtime ran the model; of several runs side by side,
+            and of several workers, the mean.
         images: how many were read.
     """
 
@@ -166,41 +168,18 @@ def run_parts(
     """
     rows = _Rows(work, records, tick)
     began, ran_before = time.perf_counter(), work.seconds
-    with _threads(_READERS) as readers, _threads(1) as writer:
+    with threads(READERS) as readers, threads(work.runs) as runners, threads(1) as writer:
         numbers = (number for part in parts for number in records.numbers(part))
         part_of = {number: part for part in parts for number in records.numbers(part)[:1]}
-        read = _ahead(readers, work.read, numbers, _AHEAD * work.batch)
-        ran = (work.run(batch) for batch in _batches(work, read, part_of))
-        for _ in _ahead(writer, rows.keep, ran, _AHEAD):
+        read = ahead(readers, work.read, numbers, AHEAD * work.batch * work.runs)
+        ran = ahead(runners, work.run, _batches(work, read, part_of), 2 * work.runs)
+        for _ in ahead(writer, rows.keep, ran, AHEAD * work.runs):
             pass
     return Timing(
         whole=time.perf_counter() - began,
-        busy=work.seconds - ran_before,
+        busy=(work.seconds - ran_before) / work.runs,
         images=sum(len(records.numbers(part)) for part in parts),
     )
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads that are not waited for longer than what they are at, whatever goes wrong."""
-    pool = ThreadPoolExecutor(count)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _ahead(
-    pool: Executor, function: Callable[[T], U], given: Iterable[T], most: int
-) -> Iterator[U]:
-    """``map`` in threads, in order, with at most so many begun and not yet taken."""
-    waiting: deque[Future[U]] = deque()
-    for one in given:
-        waiting.append(pool.submit(function, one))
-        if len(waiting) >= most:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
 
 
 def _batches(

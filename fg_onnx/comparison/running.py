@@ -136,12 +136,14 @@ class Pairs:
         steps: how photographs are prepared for A and for B, None where all are arrays.
         items: the images.
         batch: how many are run at once.
+        runs: how many batches are run side by side.
     """
 
     pair: Pair
     steps: tuple[Preprocessing, Preprocessing] | None
     items: Sequence[Item]
     batch: int = BATCH
+    runs: int = 1
 
     @property
     def seconds(self) -> float:

@@ -194,9 +194,14 @@ def write_png(path: str | Path, rgb: Picture) -> None:
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise OutputError("not-a-png-name", f"`{path}` does not end in .png", "only PNG is written")
-    _, encoded = cv2.imencode(".png", np.ascontiguousarray(rgb[..., ::-1]))
     with replacing(path) as temporary:
-        temporary.write_bytes(encoded.tobytes())
+        temporary.write_bytes(to_png(rgb))
+
+
+def to_png(rgb: Picture) -> bytes:
+    """A picture, uint8 [H, W, 3], RGB, as the bytes of a PNG file."""
+    _, encoded = cv2.imencode(".png", np.ascontiguousarray(rgb[..., ::-1]))
+    return encoded.tobytes()
 
 
 # --- from numbers to colours --------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,7 @@ import pytest
 from commands import FASHION, FASHION_VGG, WEIGHTS, fg, fg_process, write_image, write_model
 
 from fg_onnx import Session, prepare, read_image
+from fg_onnx.pictures import render
 from fg_onnx.pictures.preprocess import PRESETS
 from sample_models import tiny
 
@@ -147,12 +149,12 @@ def test_an_unfinished_run_leaves_no_document_of_an_earlier_one(tmp_path, vgg, m
     out = tmp_path / "out"
     assert fg("explain", vgg, BAG, "-o", out).code == 0
 
-    def fail(*_arguments, **_options):
-        raise RuntimeError("the disk is full")
-
-    monkeypatch.setattr("fg_onnx.pictures.render.write_png", fail)
-    assert fg("explain", vgg, BOOT, "-o", out).code == 2
+    monkeypatch.setattr("fg_onnx.pictures.render.to_png", failing_after(2))
+    assert fg("explain", vgg, BOOT, BAG, "-o", out, "--batch", 1).code == 2
     assert not (out / "explanations.json").exists()
+    left = {path.name for path in out.iterdir()}
+    assert {"ankle-boot_0.9.map.png", "ankle-boot_0.9.npy"} < left
+    assert all(name[0] != "." for name in left)
 
 
 # --- for people ---------------------------------------------------------------------------------
@@ -392,3 +394,73 @@ def test_the_device_is_asked_for_and_said(vgg, explained):
     found = fg("explain", "no.onnx", BAG, "--device", "gpu")  # before anything is read
     assert found.code == 2
     assert "`gpu` is no device" in found.err
+
+
+# --- many images --------------------------------------------------------------------------------
+
+
+def failing_after(count):
+    """In the place of `render.to_png`: a picture that cannot be made after so many that can."""
+    make, made = render.to_png, []
+
+    def fail(picture):
+        made.append(picture)
+        if len(made) > count:
+            raise RuntimeError("no more")
+        return make(picture)
+
+    return fail
+
+
+def files_of(folder):
+    """The names and bytes of all files but the document, which names the folder."""
+    return {p.name: p.read_bytes() for p in folder.iterdir() if p.name != "explanations.json"}
+
+
+def test_an_image_that_cannot_be_read_leaves_nothing(tmp_path, vgg):
+    broken = tmp_path / "cut.png"
+    broken.write_bytes(BAG.read_bytes()[:100])
+    out = tmp_path / "deep" / "out"
+    found = fg("explain", vgg, FASHION, broken, "-o", out, "--batch", 1)
+    assert found.code == 2
+    assert "cut.png" in found.err
+    assert not out.parent.exists()
+
+
+def test_and_what_an_earlier_run_left_stays(tmp_path, vgg):
+    broken, out = tmp_path / "cut.png", tmp_path / "out"
+    broken.write_bytes(BAG.read_bytes()[:100])
+    assert fg("explain", vgg, BAG, "-o", out).code == 0
+    before, document = files_of(out), (out / "explanations.json").read_text()
+    assert fg("explain", vgg, BAG, BOOT, broken, "-o", out, "--batch", 1).code == 2
+    assert files_of(out) == before
+    assert (out / "explanations.json").read_text() == document
+
+
+def test_runs_side_by_side_write_what_one_run_writes(tmp_path, vgg, monkeypatch):
+    monkeypatch.setattr("fg_onnx.pace.available_cores", lambda: 3)
+    aside, alone = tmp_path / "aside", tmp_path / "alone"
+    seen, explain = set(), Session.explain
+
+    def noted(session, *arguments, **options):
+        seen.add(threading.get_ident())
+        return explain(session, *arguments, **options)
+
+    monkeypatch.setattr(Session, "explain", noted)
+    first = json.loads(fg("explain", vgg, FASHION, "-o", aside, "--json").out)
+    assert len(seen) > 1
+    monkeypatch.setattr("fg_onnx.pace.available_cores", lambda: 1)
+    options = ["--json", "--batch", 1, "--threads", 1]
+    second = json.loads(fg("explain", vgg, FASHION, "-o", alone, *options).out)
+    assert files_of(aside) == files_of(alone)
+    for one, other in zip(first["explanations"], second["explanations"], strict=True):
+        assert {**one, "files": None} == {**other, "files": None}
+
+
+@pytest.mark.parametrize(
+    "options", [("--batch", "0"), ("--batch", "many"), ("--batch", "-1"), ("--threads", "0")]
+)
+def test_a_pace_that_is_none(tmp_path, vgg, options):
+    found = fg("explain", vgg, BAG, "-o", tmp_path / "out", *options)
+    assert found.code == 2
+    assert options[0] in found.err
