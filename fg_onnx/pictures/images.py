@@ -155,7 +155,7 @@ def _decode(data: npt.NDArray[np.uint8]) -> Image:
         if raw.ndim == 3 and raw.shape[2] == 4:
             return _over_white(_to_8_bits(raw))
     bgr = _to_8_bits(_imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH))
-    return np.ascontiguousarray(bgr[..., ::-1])
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
 def _imdecode(data: npt.NDArray[np.uint8], flags: int) -> npt.NDArray[Any]:
@@ -421,10 +421,8 @@ def _resize(
     """`image` resized to `size`, of which only `window` (rows, columns) is returned."""
     if interpolation in _KERNELS:
         # the width first, and rounded in between, because Pillow does
-        narrowed = _resample(image.swapaxes(0, 1), size[1], window[1], interpolation)
-        return np.ascontiguousarray(
-            _resample(narrowed.swapaxes(0, 1), size[0], window[0], interpolation)
-        )
+        narrowed = _resample(cv2.transpose(image), size[1], window[1], interpolation)
+        return _resample(cv2.transpose(narrowed), size[0], window[0], interpolation)
     shrinks = size[0] <= image.shape[0] and size[1] <= image.shape[1]
     # INTER_AREA is an average only where it shrinks; enlarging, it repeats pixels
     method = cv2.INTER_AREA if interpolation == "area" and shrinks else cv2.INTER_LINEAR
@@ -432,28 +430,35 @@ def _resize(
     return np.ascontiguousarray(resized[window], dtype=np.uint8)
 
 
+# resampled at once: the fewer, the fewer weights are 0, and the smaller the products
+_ROWS = 16
+
+
 def _resample(image: Image, size: int, window: slice, interpolation: Interpolation) -> Image:
     """The first axis resized from its length to `size`, rows `window` of that: Pillow's way.
 
-    One dense product, weights [window, length] times pixels [length, rest]: OpenCV has no
-    smoothing bilinear or bicubic, and without smoothing a large photograph aliases.
+    Products of weights [some of window, what these see] and pixels [what these see, rest]: OpenCV
+    has no smoothing bilinear or bicubic, and without smoothing a large photograph aliases.
     """
     if size == image.shape[0]:
-        return image[window]
+        return np.ascontiguousarray(image[window])
     kernel, support = _KERNELS[interpolation]
     step = image.shape[0] / size
     reach = max(step, 1.0)
     centres = (np.arange(window.start, window.stop) + 0.5) * step
-    # only the rows under the kernel, which for a crop are not all
-    first = max(0, int(centres[0] - support * reach))
-    last = min(image.shape[0], int(centres[-1] + support * reach) + 1)
-    weights = kernel(np.abs(np.arange(first, last) + 0.5 - centres[:, None]) / reach)
-    weights /= weights.sum(axis=1, keepdims=True)
-    pixels = image[first:last].reshape(last - first, -1).astype(np.float32)
+    resampled = np.empty((len(centres), math.prod(image.shape[1:])), np.float32)
+    for start in range(0, len(centres), _ROWS):
+        some = centres[start : start + _ROWS]
+        # only the rows under the kernel
+        first = max(0, int(some[0] - support * reach))
+        last = min(image.shape[0], int(some[-1] + support * reach) + 1)
+        weights = kernel(np.abs(np.arange(first, last) + 0.5 - some[:, None]) / reach)
+        weights /= weights.sum(axis=1, keepdims=True)
+        pixels = image[first:last].reshape(last - first, -1).astype(np.float32)
+        np.matmul(weights.astype(np.float32), pixels, out=resampled[start : start + _ROWS])
     # half up, as Pillow
-    resampled = np.floor(weights.astype(np.float32) @ pixels + 0.5).clip(0, 255)
-    resampled = resampled.reshape(len(centres), *image.shape[1:])
-    rounded: Image = resampled.astype(np.uint8)
+    np.clip(np.floor(resampled + 0.5), 0, 255, out=resampled)
+    rounded: Image = resampled.reshape(len(centres), *image.shape[1:]).astype(np.uint8)
     return rounded
 
 

@@ -104,16 +104,19 @@ def overlay(
         colours = _sequential_colours(strength)
     # steep where it starts, flat where it ends: weak noise stays away from the photograph, and
     # the photograph still shows its texture under the strongest colour
-    cover = alpha * _smooth_step(strength)[..., None]
-    return _to_picture(_faded(view, strength) * (1.0 - cover) + colours * cover)
+    cover = alpha * _smooth_step(strength)
+    # the photograph is half gray and dimmed where the map is weak
+    shown = (1.0 - cover) * (0.7 + 0.3 * strength)
+    gray = cv2.cvtColor(view, cv2.COLOR_RGB2GRAY) * shown * (0.5 - 0.5 * strength)
+    mixed = view * _weights(shown * (0.5 + 0.5 * strength))
+    mixed += _weights(gray)
+    mixed += colours * _weights(cover)
+    return _to_picture(mixed)
 
 
-def _faded(view: Picture, strength: _Real) -> _Real:
-    """The photograph, half gray and dimmed where the map is weak."""
-    photo = view.astype(np.float64)
-    gray = cv2.cvtColor(view, cv2.COLOR_RGB2GRAY).astype(np.float64)[..., None]
-    kept = strength[..., None]
-    return (gray + (photo - gray) * (0.5 + 0.5 * kept)) * (0.7 + 0.3 * kept)
+def _weights(values: _Real) -> npt.NDArray[np.float32]:
+    """One for each pixel, whatever its channel."""
+    return values.astype(np.float32)[..., None]
 
 
 def _smooth_step(x: _Real) -> _Real:
@@ -200,7 +203,7 @@ def write_png(path: str | Path, rgb: Picture) -> None:
 
 def to_png(rgb: Picture) -> bytes:
     """A picture, uint8 [H, W, 3], RGB, as the bytes of a PNG file."""
-    _, encoded = cv2.imencode(".png", np.ascontiguousarray(rgb[..., ::-1]))
+    _, encoded = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
     return encoded.tobytes()
 
 
@@ -247,7 +250,8 @@ def _signed_strength(saliency: Map, percentile: float, scale: float | None = Non
 
 def _sequential_colours(strength: _Real) -> Picture:
     levels = np.round(strength * 255.0).astype(np.uint8)
-    return _to_picture(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)[..., ::-1])
+    colours = cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)
+    return np.asarray(cv2.cvtColor(colours, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
 def _diverging_colours(strength: _Real) -> Picture:
