@@ -146,16 +146,28 @@ class _UndecodableError(Exception):
 
 # how files that OpenCV surely knows begin: of those it can be told that they are damaged
 _JPEG = b"\xff\xd8\xff"
-_SIGNATURES = (_JPEG, b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
+_PNG = b"\x89PNG"
+_SIGNATURES = (_JPEG, _PNG, b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
 
 
 def _decode(data: npt.NDArray[np.uint8]) -> Image:
-    if not data[:4].tobytes().startswith(_JPEG):  # which never is transparent
+    if _may_be_transparent(data):
         raw = _imdecode(data, cv2.IMREAD_UNCHANGED)
         if raw.ndim == 3 and raw.shape[2] == 4:
             return _over_white(_to_8_bits(raw))
     bgr = _to_8_bits(_imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH))
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def _may_be_transparent(data: npt.NDArray[np.uint8]) -> bool:
+    """Not a JPEG, nor a PNG without alpha (ISO 15948, 11.2.1 and 11.3.1): most photographs."""
+    head = data[:26].tobytes()
+    if head.startswith(_JPEG):
+        return False
+    if not head.startswith(_PNG) or head[-1] not in (0, 2):  # gray, RGB
+        return True
+    before, pixels, _ = data.tobytes().partition(b"IDAT")
+    return not pixels or b"tRNS" in before
 
 
 def _imdecode(data: npt.NDArray[np.uint8], flags: int) -> npt.NDArray[Any]:
@@ -232,11 +244,12 @@ def prepare(
         pixels, view = luma[..., None], np.repeat(luma[..., None], 3, axis=2)
     else:
         pixels = view[..., ::-1] if preprocessing.channels == "bgr" else view
-    # float64 until the end, so that one rounding is all that float32 costs
-    array = (pixels * preprocessing.scale - np.array(preprocessing.mean)) / preprocessing.std
-    if layout == "nchw":
-        array = array.transpose(2, 0, 1)
-    return Prepared(np.ascontiguousarray(array[None], dtype=np.float32), view)
+    # float64 until the end, so that one rounding is all that float32 costs; of each of the 256
+    # values that a channel can have
+    values = np.arange(256)[:, None] * preprocessing.scale
+    fed = ((values - np.array(preprocessing.mean)) / preprocessing.std).astype(np.float32)
+    planes = [fed[:, i % fed.shape[1]][pixels[..., i]] for i in range(pixels.shape[2])]
+    return Prepared(np.stack(planes, axis=0 if layout == "nchw" else -1)[None], view)
 
 
 def prepare_mask(
@@ -430,8 +443,11 @@ def _resize(
     return np.ascontiguousarray(resized[window], dtype=np.uint8)
 
 
-# resampled at once: the fewer, the fewer weights are 0, and the smaller the products
+# resampled at once: the fewer, the fewer weights are 0
 _ROWS = 16
+# multiplications in one product: with more OpenBLAS wakes threads, which wait for work by spinning
+# and so take the cores from the model that runs meanwhile
+_PRODUCT = 2**18
 
 
 def _resample(image: Image, size: int, window: slice, interpolation: Interpolation) -> Image:
@@ -446,7 +462,8 @@ def _resample(image: Image, size: int, window: slice, interpolation: Interpolati
     step = image.shape[0] / size
     reach = max(step, 1.0)
     centres = (np.arange(window.start, window.stop) + 0.5) * step
-    resampled = np.empty((len(centres), math.prod(image.shape[1:])), np.float32)
+    columns = math.prod(image.shape[1:])
+    resampled = np.empty((len(centres), columns), np.float32)
     for start in range(0, len(centres), _ROWS):
         some = centres[start : start + _ROWS]
         # only the rows under the kernel
@@ -455,7 +472,11 @@ def _resample(image: Image, size: int, window: slice, interpolation: Interpolati
         weights = kernel(np.abs(np.arange(first, last) + 0.5 - some[:, None]) / reach)
         weights /= weights.sum(axis=1, keepdims=True)
         pixels = image[first:last].reshape(last - first, -1).astype(np.float32)
-        np.matmul(weights.astype(np.float32), pixels, out=resampled[start : start + _ROWS])
+        rows, factor = resampled[start : start + _ROWS], weights.astype(np.float32)
+        step = max(1, _PRODUCT // weights.size)
+        for left in range(0, columns, step):
+            part = slice(left, left + step)
+            np.matmul(factor, pixels[:, part], out=rows[:, part])
     # half up, as Pillow
     np.clip(np.floor(resampled + 0.5), 0, 255, out=resampled)
     rounded: Image = resampled.reshape(len(centres), *image.shape[1:]).astype(np.uint8)
