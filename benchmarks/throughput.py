@@ -18,6 +18,7 @@ import contextlib
 import importlib
 import io
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -121,7 +122,8 @@ def auditing(model: str, images: str, preset: str, options: list[str]) -> float:
 def apart(*arguments: object) -> float:
     """One figure from a process of its own."""
     command = [sys.executable, "-m", "benchmarks.throughput", "--one", json.dumps(arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # as `fg-onnx` sets it
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     return float(done.stdout.splitlines()[-1])
 
 

@@ -7,6 +7,7 @@ A command's function holds its options and its way through; what it shares with 
 from __future__ import annotations
 
 import io
+import os
 import sys
 from typing import Annotated
 
@@ -70,5 +71,8 @@ def main() -> None:
         # a file name or label that the terminal cannot show is no reason to fail
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    # Before NumPy is loaded. Its OpenBLAS would spin on all cores for products that are too small
+    # for that, and take them from the model that runs meanwhile.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     end_orderly()
     app(prog_name="fg-onnx")

@@ -157,8 +157,7 @@ class Folder:
             heat = render.heat_map(saliency, self._signed)
             return {"map": self._write_picture(f"{stem}.map.png", heat)}
         seen = _enlarged(sample.view)
-        over = render.overlay(seen, saliency, signed=self._signed)
-        heat = render.heat_map(saliency, self._signed, size=(seen.shape[0], seen.shape[1]))
+        over, heat = render.overlay_and_heat_map(seen, saliency, signed=self._signed)
         return {
             "overlay": self._write_picture(f"{stem}.overlay.png", over),
             "map": self._write_picture(f"{stem}.map.png", heat),

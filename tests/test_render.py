@@ -12,7 +12,14 @@ import numpy as np
 import pytest
 
 from fg_onnx.errors import InputError, OutputError
-from fg_onnx.pictures.render import heat_map, layer_grid, overlay, side_by_side, write_png
+from fg_onnx.pictures.render import (
+    heat_map,
+    layer_grid,
+    overlay,
+    overlay_and_heat_map,
+    side_by_side,
+    write_png,
+)
 
 BLACK, YELLOW = [0, 0, 4], [252, 255, 164]  # the ends of inferno, as Matplotlib has them
 BLUE, WHITE, RED = [5, 48, 97], [247, 247, 247], [103, 0, 31]
@@ -238,3 +245,13 @@ def test_a_folder_that_is_not_writable(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(OutputError, match="ermission"):
         write_png(tmp_path / "a.png", np.zeros((1, 1, 3), np.uint8))
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_both_pictures_at_once_are_the_two(signed):
+    rng = np.random.default_rng(0)
+    view = rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    saliency = rng.normal(size=(10, 15)).astype(np.float32)
+    over, heat = overlay_and_heat_map(view, saliency, signed=signed)
+    assert (over == overlay(view, saliency, signed=signed)).all()
+    assert (heat == heat_map(saliency, signed, size=(20, 30))).all()

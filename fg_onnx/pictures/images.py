@@ -445,9 +445,6 @@ def _resize(
 
 # resampled at once: the fewer, the fewer weights are 0
 _ROWS = 16
-# multiplications in one product: with more OpenBLAS wakes threads, which wait for work by spinning
-# and so take the cores from the model that runs meanwhile
-_PRODUCT = 2**18
 
 
 def _resample(image: Image, size: int, window: slice, interpolation: Interpolation) -> Image:
@@ -462,8 +459,7 @@ def _resample(image: Image, size: int, window: slice, interpolation: Interpolati
     step = image.shape[0] / size
     reach = max(step, 1.0)
     centres = (np.arange(window.start, window.stop) + 0.5) * step
-    columns = math.prod(image.shape[1:])
-    resampled = np.empty((len(centres), columns), np.float32)
+    resampled = np.empty((len(centres), math.prod(image.shape[1:])), np.float32)
     for start in range(0, len(centres), _ROWS):
         some = centres[start : start + _ROWS]
         # only the rows under the kernel
@@ -472,11 +468,7 @@ def _resample(image: Image, size: int, window: slice, interpolation: Interpolati
         weights = kernel(np.abs(np.arange(first, last) + 0.5 - some[:, None]) / reach)
         weights /= weights.sum(axis=1, keepdims=True)
         pixels = image[first:last].reshape(last - first, -1).astype(np.float32)
-        rows, factor = resampled[start : start + _ROWS], weights.astype(np.float32)
-        step = max(1, _PRODUCT // weights.size)
-        for left in range(0, columns, step):
-            part = slice(left, left + step)
-            np.matmul(factor, pixels[:, part], out=rows[:, part])
+        np.matmul(weights.astype(np.float32), pixels, out=resampled[start : start + _ROWS])
     # half up, as Pillow
     np.clip(np.floor(resampled + 0.5), 0, 255, out=resampled)
     rounded: Image = resampled.reshape(len(centres), *image.shape[1:]).astype(np.uint8)

@@ -95,6 +95,21 @@ def overlay(
     Raises:
         InputError: ``not-a-map``, as in `heat_map`.
     """
+    return overlay_and_heat_map(view, saliency, alpha, signed, percentile)[0]
+
+
+def overlay_and_heat_map(
+    view: Picture,
+    saliency: Map,
+    alpha: float = 0.85,
+    signed: bool = False,
+    percentile: float = PERCENTILE,
+) -> tuple[Picture, Picture]:
+    """`overlay`, and `heat_map` in the size of the view, which it is made of.
+
+    Raises:
+        InputError: ``not-a-map``, as in `heat_map`.
+    """
     resized = _resize_map(saliency, view.shape[:2], signed)
     if signed:
         strength = _signed_strength(resized, percentile)
@@ -111,7 +126,7 @@ def overlay(
     mixed = view * _weights(shown * (0.5 + 0.5 * strength))
     mixed += _weights(gray)
     mixed += colours * _weights(cover)
-    return _to_picture(mixed)
+    return _to_picture(mixed), colours
 
 
 def _weights(values: _Real) -> npt.NDArray[np.float32]:

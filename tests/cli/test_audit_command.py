@@ -203,3 +203,22 @@ def test_pictures_have_a_cap(audit):
     refused = audit(*PLAIN, "--shown", 1001)
     assert refused.code == 2
     assert "1000" in refused.err
+
+
+def test_runs_side_by_side_write_the_same_bytes(tmp_path, audit, monkeypatch):
+    monkeypatch.setattr("fg_onnx.pace.available_cores", lambda: 3)
+    audit(*PLAIN, out="aside")
+    monkeypatch.setattr("fg_onnx.pace.available_cores", lambda: 1)
+    audit(*PLAIN, "--batch", 1, "--threads", 1, out="alone")
+    aside, alone = everything_in(tmp_path / "aside"), everything_in(tmp_path / "alone")
+    assert aside == alone
+
+
+@pytest.mark.parametrize(
+    "options", [("--batch", "0"), ("--batch", "some"), ("--threads", "0"), ("--threads", "-2")]
+)
+def test_a_pace_that_is_none(tmp_path, audit, options):
+    found = audit(*PLAIN, *options)
+    assert found.code == 2
+    assert options[0] in found.err
+    assert not (tmp_path / "out").exists()
