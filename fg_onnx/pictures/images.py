@@ -434,13 +434,17 @@ def _resize(
     """`image` resized to `size`, of which only `window` (rows, columns) is returned."""
     if interpolation in _KERNELS:
         # the width first, and rounded in between, because Pillow does
-        narrowed = _resample(cv2.transpose(image), size[1], window[1], interpolation)
-        return _resample(cv2.transpose(narrowed), size[0], window[0], interpolation)
+        narrowed = _resample(_transposed(image), size[1], window[1], interpolation)
+        return _resample(_transposed(narrowed), size[0], window[0], interpolation)
     shrinks = size[0] <= image.shape[0] and size[1] <= image.shape[1]
     # INTER_AREA is an average only where it shrinks; enlarging, it repeats pixels
     method = cv2.INTER_AREA if interpolation == "area" and shrinks else cv2.INTER_LINEAR
     resized = cv2.resize(image, (size[1], size[0]), interpolation=method)
     return np.ascontiguousarray(resized[window], dtype=np.uint8)
+
+
+def _transposed(image: Image) -> Image:
+    return np.asarray(cv2.transpose(image), dtype=np.uint8)
 
 
 # resampled at once: the fewer, the fewer weights are 0
