@@ -174,7 +174,7 @@ def instrument(
     publish_comparisons(op, explained, differentiated, sites, STYLES[psi], emit)
 
     working.drop_unused(plan.graph)
-    order(plan.graph, seeding.cotangent, (manifest.CONTRIBUTIONS, manifest.SALIENCY))
+    order(plan.graph, (manifest.CONTRIBUTIONS, manifest.SALIENCY))
     proto = working.to_proto(plan.graph, plan.proto, outputs)
     loosen_target(proto)
     deployment.fit(deployed, proto.graph)
