@@ -195,8 +195,12 @@ def test_the_page_lists_the_same() -> None:
 
 
 def _require_complete(model: onnx.ModelProto) -> None:
-    """Every emitted node has a kernel, and no tensor that one makes or reads is copied."""
-    ours = {node.name for node in emitted(model)}
+    """Every emitted node has a kernel, and no tensor that one makes or reads is copied.
+
+    But for what a bias that is added behind its convolution makes: the source's own nodes read it,
+    and where one of them has no kernel it is copied in the source too.
+    """
+    ours = {node.name for node in emitted(model) if not node.name.startswith("fg/forward/")}
     assert ours
     for runtime in RUNTIMES:
         assert lacking(model, runtime) == {}

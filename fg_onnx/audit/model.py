@@ -24,7 +24,7 @@ from fg_onnx.session import Session
 from fg_onnx.source import model
 from fg_onnx.source.model import Source
 
-_OWN = ("fg/", "fg_")  # how the names of the tool's own nodes and tensors begin
+_OWN = ("fg/", "fg_")  # how the names of the tool's own nodes begin
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,4 +197,4 @@ def _without_bias(made: Instrumented) -> frozenset[str]:
 
 def _is_own(node: onnx.NodeProto) -> bool:
     """Whether a node of an instrumented model was put there by the tool."""
-    return any(name.startswith(_OWN) for name in (node.name, *node.output))
+    return node.name.startswith(_OWN)

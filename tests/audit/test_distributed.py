@@ -136,7 +136,7 @@ def cluster():
 def audit_on(place, out, images=None, tick=None, before=lambda: None):
     """An audit by the workers of the cluster, with all that the command writes."""
     opened = open_audited(place[0])
-    chosen = auditing.Options(sample=2, shown=3, part=4)
+    chosen = auditing.Options(sample=2, shown=3, part=4, batch=1)  # as the command has them
     paths = find_files([str(images or place[1])], opened.session)
     prepared = auditing.prepare(opened, paths, UNIT, out, chosen)
     engine = on_ray(opened, Cluster(workers=2))
