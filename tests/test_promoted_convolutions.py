@@ -7,7 +7,7 @@ import pytest
 from conftest import run
 from onnx import numpy_helper, parser
 
-from fg_onnx import instrument
+from fg_onnx import instrument, verify
 
 
 def net(grid="8,8", kind="float", weight="w"):
@@ -81,3 +81,33 @@ def test_where_nothing_would_be_blocked_by_it_the_node_stays_as_it_is(kind, opti
     model = instrument(net(**kind), **options).model
     assert len(forward_convolution(model).input) == 3
     assert not any(node.name.startswith("fg/forward/") for node in model.graph.node)
+
+
+def _subtracted(model, _):
+    (add,) = (n for n in model.graph.node if n.name == "fg/forward/c2/Add")
+    add.op_type = "Sub"
+
+
+def _of_another_layer(model, _):
+    (row,) = (n for n in model.graph.node if n.name == "fg/forward/c2/Reshape")
+    row.input[0] = "fg_bias/c1"
+
+
+def _along_rows(model, tensors):
+    shape = tensors["fg/forward/along-channels"]
+    shape.CopyFrom(numpy_helper.from_array(np.int64([1, 1, -1, 1]), shape.name))
+
+
+def _left_out(model, _):
+    (add,) = (n for n in model.graph.node if n.name == "fg/forward/c2/Add")
+    add.op_type = "Identity"
+    del add.input[1:]
+
+
+@pytest.mark.parametrize("plant", [_subtracted, _of_another_layer, _along_rows, _left_out])
+def test_verify_sees_what_is_planted_in_an_added_bias(samples, plant):
+    sample = samples["residual"]
+    model = sample.instrument().model
+    assert verify(model, sample.model).verdict == "passed"
+    plant(model, {tensor.name: tensor for tensor in model.graph.initializer})
+    assert verify(model, sample.model).verdict == "failed"

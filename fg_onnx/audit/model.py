@@ -18,13 +18,12 @@ from fg_onnx.audit.document import ModelCard, SiteCard
 from fg_onnx.audit.probes import Activation
 from fg_onnx.devices import AUTO
 from fg_onnx.errors import UnsupportedModelError
+from fg_onnx.graph.stages import EMITTED
 from fg_onnx.instrumentation import Instrumented, instrument
-from fg_onnx.manifest import DEFAULT_EMITS, Emit
+from fg_onnx.manifest import DEFAULT_EMITS, Emit, is_reserved
 from fg_onnx.session import Session
 from fg_onnx.source import model
 from fg_onnx.source.model import Source
-
-_OWN = ("fg/", "fg_")  # how the names of the tool's own nodes begin
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,4 +196,4 @@ def _without_bias(made: Instrumented) -> frozenset[str]:
 
 def _is_own(node: onnx.NodeProto) -> bool:
     """Whether a node of an instrumented model was put there by the tool."""
-    return node.name.startswith(_OWN)
+    return node.name.startswith(EMITTED) or is_reserved(node.name)
