@@ -10,6 +10,7 @@ import onnx_graphsurgeon as gs
 from fg_onnx.errors import FgOnnxError, UnsupportedModelError
 from fg_onnx.graph import working
 from fg_onnx.graph.bodies import expand
+from fg_onnx.graph.nesting import nested
 from fg_onnx.graph.primal import Primal, active_nodes, active_tensors, node_name, primal
 from fg_onnx.graph.quantised import unclipped_scores, way_out
 from fg_onnx.source import model
@@ -58,7 +59,7 @@ def find_steps(
     if unsupported:
         return [], unsupported
     steps = recognise([primal(node, opset, active) for node in nodes])
-    return unclipped_scores(steps, y), []
+    return nested(unclipped_scores(steps, y)), []
 
 
 def _expand_bodies(
