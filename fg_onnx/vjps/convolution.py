@@ -6,16 +6,21 @@ In letters: n image, c input channel, m output channel, i output position, t ker
     ct_x[n,c,j] = sum over all (m,i,t) with s i + d t - pad = j of w[m,c,t] ct[n,m,i]
 
 With s = 1 the second line is again a convolution, of ct with the kernel flipped and its channel
-axes swapped, which runtimes run faster than ConvTranspose.
+axes swapped, which runtimes run faster than ConvTranspose. So they do with s > 1 and one channel a
+group, of ct with s - 1 zeros behind each entry; with more channels a group the products with zeros
+cost what is gained.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import onnx_graphsurgeon as gs
 
 from fg_onnx.graph.emit import Emitter, is_static
 from fg_onnx.graph.primal import Primal
 from fg_onnx.vjps.axiswise import plus, require_size, size_of, vector
+from fg_onnx.vjps.stretching import stretched
 from fg_onnx.vjps.table import Cotangents, Offset, vjp
 from fg_onnx.vjps.windows import Window, window
 
@@ -38,8 +43,11 @@ def conv(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     """ct convolved with w flipped and transposed; for strides > 1, conv_transpose(ct, w)."""
     _check(p)
     w = window(op, p, _kernel(p))
-    if w.adjoint_pads is not None:
-        ct_x = convolve_back(op, ct, _adjoint_weight(op, p, w), w, p.attrs["group"])
+    pads = w.adjoint_pads
+    if pads is None and p.attrs["group"] == p.sizes(p.inputs[1], [0])[0] == p.shape(p.x)[1]:
+        ct, pads = stretched(op, p, ct, w) or (ct, None)
+    if pads is not None:
+        ct_x = convolve_back(op, ct, _adjoint_weight(op, p, w), w, p.attrs["group"], pads)
     else:
         ct_x = scatter_windows(op, p, ct, p.inputs[1], w, p.attrs["group"])
     return (ct_x, *[None] * (len(p.inputs) - 1))
@@ -66,16 +74,16 @@ def _adjoint_weight(op: Emitter, p: Primal, w: Window) -> gs.Tensor:
 
 
 def convolve_back(
-    op: Emitter, ct: gs.Tensor, flipped: gs.Tensor, w: Window, group: int
+    op: Emitter, ct: gs.Tensor, flipped: gs.Tensor, w: Window, group: int, pads: Sequence[int]
 ) -> gs.Tensor:
-    """What ``scatter_windows`` adds up, as a Conv with the flipped kernel (``w.adjoint_pads``)."""
+    """What ``scatter_windows`` adds up, as a Conv with the flipped kernel."""
     return op.Conv(
         ct,
         flipped,
         dilations=list(w.dilations),
         group=group,
         kernel_shape=list(w.kernel),
-        pads=w.adjoint_pads,
+        pads=list(pads),
     )
 
 

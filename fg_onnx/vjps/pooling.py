@@ -10,6 +10,7 @@ from fg_onnx.graph.primal import Primal
 from fg_onnx.vjps.axiswise import Size, plus, size_of, times, vector
 from fg_onnx.vjps.convolution import convolve_back, scatter_windows
 from fg_onnx.vjps.reduction import count
+from fg_onnx.vjps.stretching import repeated, stretched
 from fg_onnx.vjps.table import Cotangents, vjp
 from fg_onnx.vjps.windows import Window, window
 
@@ -27,22 +28,15 @@ def average_pool(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     w = window(op, p, p.attrs["kernel_shape"])
     if _tiles(p, w):
         share = op.Div(ct, float(np.prod(w.kernel)))
-        scales = op.constant([1.0, 1.0, *map(float, w.kernel)], np.float32)
-        return (
-            op.Resize(
-                share,
-                None,
-                scales,
-                mode="nearest",
-                coordinate_transformation_mode="asymmetric",
-                nearest_mode="floor",
-            ),
-        )
+        return (repeated(op, share, w.kernel),)
     share = op.Div(ct, _divisor(op, p, w))
     (channels,) = p.sizes(p.x, [1])
     ones = op.constant(np.ones((channels, 1, *w.kernel), dtype=p.x.dtype))
-    if w.adjoint_pads is not None:  # much faster than ConvTranspose on the CPU; 1 is 1 flipped
-        return (convolve_back(op, share, ones, w, channels),)
+    pads = w.adjoint_pads
+    if pads is None:
+        share, pads = stretched(op, p, share, w) or (share, None)
+    if pads is not None:  # much faster than ConvTranspose on the CPU; 1 is 1 flipped
+        return (convolve_back(op, share, ones, w, channels, pads),)
     return (scatter_windows(op, p, share, ones, w, channels),)
 
 
