@@ -37,7 +37,10 @@ def _total(op: Emitter, x: gs.Tensor, term: Term) -> gs.Tensor:
     """[N]"""
     if term.weight is not None and term.axis and _batch_first(x, term.shape):
         return op.MatMul(_over_grid(op, term, term.axis), term.weight)
-    return _per_image(op, x, term.product(op), term.shape)
+    if term.weight is not None:
+        return _per_image(op, x, term.product(op), term.shape)
+    total = _per_image(op, x, term.values, term.shape)
+    return total if term.scale == 1.0 else op.Mul(total, term.scale)
 
 
 def _over_grid(op: Emitter, term: Term, axis: int) -> gs.Tensor:
@@ -69,6 +72,8 @@ def _per_image(op: Emitter, x: gs.Tensor, tensor: gs.Tensor, shape: Sequence[Dim
     batch_axis = _batch_axis(x, shape)
     if batch_axis is not None:
         rest = [axis for axis in range(len(shape)) if axis != batch_axis]
+        if len(rest) > 1:  # in two steps: the CPU shares the first one between threads
+            tensor = op.ReduceSum(tensor, axes=rest[1:], keepdims=1)
         return op.ReduceSum(tensor, axes=rest, keepdims=0) if rest else tensor
     # The batch is the major part of another first axis (windows, folded groups).
     batch = op.Slice(op.shape(x), [0], [1], [0])
@@ -78,7 +83,10 @@ def _per_image(op: Emitter, x: gs.Tensor, tensor: gs.Tensor, shape: Sequence[Dim
 
 @dataclass(frozen=True, eq=False)
 class Placed:
-    """A layer, the size of its grid as far as it is known, and the values [N, C, *size]."""
+    """A layer, the size of its grid as far as it is known, and the values.
+
+    These are [N, C, *size], or [N, *size, C] where the size is static.
+    """
 
     layer: Layer
     size: tuple[Dim, ...]
@@ -110,9 +118,15 @@ def layer_of(
             f"the number of channels of a tensor of shape {list(term.shape)} is not known",
             "export the model with a fixed number of channels, or emit no maps",
         )
-    values, size = channels_first(op, values, term.shape, layout), layout.grid(term.shape)
+    size = layout.grid(term.shape)
+    last = layout.is_channels_last(term.shape) and is_static(size) and not psi.channelwise
+    if not last:
+        values = channels_first(op, values, term.shape, layout)
     row = None if weight is None else op.Unsqueeze(weight, axes=[0])
-    found = psi.layer(op, Channels(op.Reshape(values, [0, 0, -1]), row, count))
+    if row is None and term.scale != 1.0:
+        row = op.constant(np.full([1, count], term.scale), values.dtype)
+    flat = op.Reshape(values, [0, -1, count] if last else [0, 0, -1])
+    found = psi.layer(op, Channels(flat, row, count, last))
     return Placed(replace(found, contribution=contribution), size, values)
 
 

@@ -9,7 +9,7 @@ in each channel are enough to know them: ``max |b_c ct_c| = max_c |b_c| max_hw |
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
@@ -25,11 +25,15 @@ _END = 2**31 - 1  # of any axis
 
 @dataclass(frozen=True, eq=False)
 class Channels:
-    """``values * weight``: values [N, C, HW], the grid as one axis; weight [1, C] or None for 1."""
+    """``values * weight``: values [N, C, HW], the grid as one axis; weight [1, C] or None for 1.
+
+    Where the channels lie last, values are [N, HW, C].
+    """
 
     values: gs.Tensor
     weight: gs.Tensor | None
     count: int
+    last: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,11 +66,13 @@ class Psi:
         layer: sums a bias-gradient over channels.
         coordinates: the ``coordinate_transformation_mode`` of the linear Resize.
         summary: one line, with its source.
+        channelwise: whether the layer is to have its channels before its grid.
     """
 
     layer: Callable[[Emitter, Channels], Layer]
     coordinates: Literal["align_corners", "half_pixel"]
     summary: str
+    channelwise: bool = False
 
 
 _LayerOf: TypeAlias = Callable[[Emitter, Channels], Layer]
@@ -76,7 +82,11 @@ def contract(op: Emitter, channels: Channels, values: gs.Tensor, row: gs.Tensor 
     """sum_c row_c values_c; the row is [1, C], [N, 1, C], or None for 1."""
     if row is None:  # ReduceSum along channels takes the CPU eight times as long as this product
         row = op.constant(np.ones([1, channels.count]), values.dtype)
-    return Layer(op.MatMul(row, values), None, channels.count)
+    if channels.last:
+        total = op.Reshape(op.MatMul(values, _column(op, row)), [0, 1, -1])
+    else:
+        total = op.MatMul(row, values)
+    return Layer(total, None, channels.count)
 
 
 def _magnitude(op: Emitter, channels: Channels) -> Channels:
@@ -85,7 +95,7 @@ def _magnitude(op: Emitter, channels: Channels) -> Channels:
         # A row: OpenVINO drops Abs from a vector that is computed from constants (its issue
         # 38166, in 2026.4 still), and would sum the magnitudes with their signs.
         weight = op.Abs(weight)
-    return Channels(op.Abs(channels.values), weight, channels.count)
+    return replace(channels, values=op.Abs(channels.values), weight=weight)
 
 
 def _column(op: Emitter, weight: gs.Tensor) -> gs.Tensor:
@@ -93,8 +103,19 @@ def _column(op: Emitter, weight: gs.Tensor) -> gs.Tensor:
     return op.Reshape(weight, [-1, 1])
 
 
+def _weighted(op: Emitter, channels: Channels) -> gs.Tensor:
+    """The product at full size."""
+    weight = channels.weight
+    if weight is None:
+        return channels.values
+    return op.Mul(channels.values, weight if channels.last else _column(op, weight))
+
+
 def _per_layer(op: Emitter, channels: Channels) -> Layer:
     """The sum over channels and the extremes over C, h, w; nothing is negative."""
+    if channels.last and channels.weight is not None:
+        # Extremes of each channel would be along an axis before the last, where ReduceMax is slow.
+        channels = replace(channels, values=_weighted(op, channels), weight=None)
     low = op.ReduceMin(channels.values, axes=[2], keepdims=1)
     high = op.ReduceMax(channels.values, axes=[2], keepdims=1)
     if channels.weight is not None:
@@ -136,11 +157,9 @@ def _signed(op: Emitter, channels: Channels) -> Layer:
 
 def _part(sign: float) -> _LayerOf:
     def layer(op: Emitter, channels: Channels) -> Layer:
-        product = channels.values
-        if channels.weight is not None:
-            product = op.Mul(product, _column(op, channels.weight))
+        product = _weighted(op, channels)
         part = op.Relu(product if sign > 0 else op.Neg(product))
-        return _per_layer(op, Channels(part, None, channels.count))
+        return _per_layer(op, replace(channels, values=part, weight=None))
 
     return layer
 
@@ -150,7 +169,12 @@ STYLES: Mapping[str, Psi] = MappingProxyType(
         "reference": Psi(
             _reference, "align_corners", "magnitude, rescaled per layer (the authors' code)"
         ),
-        "paper": Psi(_paper, "half_pixel", "magnitude, rescaled per channel (Eq. 2 as written)"),
+        "paper": Psi(
+            _paper,
+            "half_pixel",
+            "magnitude, rescaled per channel (Eq. 2 as written)",
+            channelwise=True,
+        ),
         "abs": Psi(_abs, "half_pixel", "magnitude, not rescaled (section 6, pixel perturbation)"),
         "signed": Psi(_signed, "half_pixel", "sign kept, not rescaled (section 6, digit flipping)"),
         "positive": Psi(

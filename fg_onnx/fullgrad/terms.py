@@ -17,24 +17,26 @@ from fg_onnx.fullgrad.sites import BoundSite
 from fg_onnx.graph.emit import Emitter
 from fg_onnx.graph.primal import Primal, is_float
 from fg_onnx.manifest import Dim
-from fg_onnx.vjps.table import RULES
+from fg_onnx.vjps.table import RULES, Scaled
 
 
 @dataclass(frozen=True, eq=False)
 class Term:
-    """``values * weight``, the weight [C] lying along ``axis``; no weight stands for 1.
+    """``values * weight * scale``, the weight [C] lying along ``axis``; no weight stands for 1.
 
     Attributes:
         values: the cotangent, or the whole product; the shape of the site's tensor.
         shape: of ``values``; unknown dimensions are str or None.
         weight: [C], or None.
         axis: of ``values``, along which the weight lies.
+        scale: 1 where there is a weight.
     """
 
     values: gs.Tensor
     shape: tuple[Dim, ...]
     weight: gs.Tensor | None = None
     axis: int | None = None
+    scale: float = 1.0
 
     @property
     def rank(self) -> int:
@@ -44,7 +46,7 @@ class Term:
     def product(self, op: Emitter) -> gs.Tensor:
         """The bias-gradient at full size."""
         if self.weight is None:
-            return self.values
+            return self.values if self.scale == 1.0 else op.Mul(self.values, self.scale)
         assert self.axis is not None
         dims = [-1 if axis == self.axis else 1 for axis in range(self.rank)]
         return op.Mul(self.values, op.Reshape(self.weight, dims))
@@ -94,7 +96,10 @@ def _implicit_term(op: Emitter, pullback: Pullback, shape: Sequence[Dim]) -> Ter
     assert ct is not None
     rule = RULES[p.op_type]
     if rule.term is not None:
-        return Term(rule.term(op, p, ct, pullback.passed), tuple(shape))
+        found = rule.term(op, p, ct, pullback.passed)
+        if isinstance(found, Scaled):
+            return Term(found.values, tuple(shape), scale=found.scale)
+        return Term(found, tuple(shape))
     term = op.Mul(ct, p.y)
     for operand, active, passed in zip(p.inputs, p.active, pullback.passed, strict=False):
         if active and operand is not None and passed is not None:

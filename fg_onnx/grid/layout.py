@@ -66,6 +66,12 @@ class Layout:
         named = (0, self.channel, *self.spatial)
         return [axis for axis in range(len(self._image_like(shape))) if axis not in named]
 
+    def is_channels_last(self, shape: Sequence[Dim]) -> bool:
+        """Whether a tensor of that shape is [N, *grid, C], with nothing else in it."""
+        plain = self.tokens is None and self.unfolded is None
+        order = (*self.spatial, self.channel)
+        return plain and order == tuple(range(1, len(shape)))
+
     def is_mappable(self, shape: Sequence[Dim]) -> bool:
         """Whether the channels of a tensor of that shape can be added up."""
         dims = self._image_like(shape)

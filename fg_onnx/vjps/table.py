@@ -57,8 +57,17 @@ class Offset:
 
 IMPLICIT = Offset("implicit")
 
+
+@dataclass(frozen=True, eq=False)
+class Scaled:
+    """``values * scale``, written out only where it has to be."""
+
+    values: gs.Tensor
+    scale: float
+
+
 OffsetOf: TypeAlias = Callable[[Primal], "Offset | tuple[Offset, ...] | None"]
-Term: TypeAlias = Callable[[Emitter, Primal, gs.Tensor, Cotangents], gs.Tensor]
+Term: TypeAlias = Callable[[Emitter, Primal, gs.Tensor, Cotangents], "gs.Tensor | Scaled"]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from .making import curved, live, weight
 
 _both = live(2, 5, kinks=(0.0,))
 _wide = live(2, 8, low=-6.0, high=6.0, kinks=(-3.0, 0.0, 3.0))
+_six = live(2, 8, low=-3.0, high=9.0, kinks=(0.0, 6.0))
 
 ACTIVATIONS = [
     curved("Relu", _both),
@@ -49,6 +50,7 @@ ACTIVATIONS = [
     curved("Clip", live(2, 8, kinks=(-1.0, 0.5)), np.float64(-1.0), np.float64(0.5)),
     curved("Clip", live(2, 8, kinks=(-0.5,)), np.float64(-0.5), note="low-only"),
     curved("Clip", live(2, 8, kinks=(0.5,)), None, np.float64(0.5), note="high-only"),
+    curved("Clip", _six, np.float64(0.0), np.float64(6.0), note="relu6"),
     curved("Clip", live(2, 8), note="unbounded"),
     curved("Clip", live(2, 8, kinks=(0.5,)), None, Fed(np.float64(0.5)), note="run-time-bound"),
 ]
