@@ -48,7 +48,7 @@ def measure_map(saliency: Array) -> MapMeasures | None:
     )
     inner = [overlaps(n, [OUTER * n, (1 - OUTER) * n])[0] for n in mass.shape]
     border = float((mass * (1 - np.outer(*inner))).sum())
-    return MapMeasures(gini(mass), centre, border, coarse(mass).astype(np.float32))
+    return MapMeasures(gini(np.abs(saliency)), centre, border, coarse(mass).astype(np.float32))
 
 
 def mass_of(saliency: Array) -> Array | None:
@@ -58,13 +58,17 @@ def mass_of(saliency: Array) -> Array | None:
     return magnitude / total if np.isfinite(total) and total > 0 else None
 
 
-def gini(mass: Array) -> float:
-    """0 where all are equal, 1 where one has everything; of magnitudes that sum to 1."""
-    count = mass.size
+def gini(magnitude: Array) -> float:
+    """0 where all are equal, 1 where one has everything; of magnitudes of which some are not 0.
+
+    They are sorted in their own type, half as wide as the float64 in which they are summed.
+    """
+    count = magnitude.size
     if count == 1:
         return 0.0
+    rising = np.sort(magnitude, axis=None).astype(np.float64)
     ranks = 2 * np.arange(1, count + 1) - count - 1
-    return float(ranks @ np.sort(mass, axis=None)) / (count - 1)
+    return float(ranks @ rising) / float(rising.sum()) / (count - 1)
 
 
 def coarse(mass: Array) -> Array:

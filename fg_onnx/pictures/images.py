@@ -433,9 +433,11 @@ def _resize(
 ) -> Image:
     """`image` resized to `size`, of which only `window` (rows, columns) is returned."""
     if interpolation in _KERNELS:
+        down = _resampling(image.shape[0], size[0], window[0], interpolation)
+        across = _resampling(image.shape[1], size[1], window[1], interpolation)
         # the width first, and rounded in between, because Pillow does
-        narrowed = _resample(_transposed(image), size[1], window[1], interpolation)
-        return _resample(_transposed(narrowed), size[0], window[0], interpolation)
+        narrowed = _resample(_transposed(image[down.seen, across.seen]), across)
+        return _resample(_transposed(narrowed), down)
     shrinks = size[0] <= image.shape[0] and size[1] <= image.shape[1]
     # INTER_AREA is an average only where it shrinks; enlarging, it repeats pixels
     method = cv2.INTER_AREA if interpolation == "area" and shrinks else cv2.INTER_LINEAR
@@ -448,35 +450,69 @@ def _transposed(image: Image) -> Image:
 
 
 # resampled at once: the fewer, the fewer weights are 0
-_ROWS = 16
+_ROWS = 12
 
 
-def _resample(image: Image, size: int, window: slice, interpolation: Interpolation) -> Image:
-    """The first axis resized from its length to `size`, rows `window` of that: Pillow's way.
+@dataclass(frozen=True, eq=False)
+class _Resampling:
+    """How one axis is resized.
 
-    Products of weights [some of window, what these see] and pixels [what these see, rest]: OpenCV
-    has no smoothing bilinear or bicubic, and without smoothing a large photograph aliases.
+    Attributes:
+        seen: what of the axis counts at all.
+        blocks: up to `_ROWS` of the new rows each: which of `seen` they come of, and float32 weights
+            [rows, of seen]. None where rows stay as they are.
     """
-    if size == image.shape[0]:
-        return np.ascontiguousarray(image[window])
+
+    seen: slice
+    blocks: Sequence[tuple[slice, npt.NDArray[np.float32]]] | None
+
+
+def _resampling(length: int, size: int, window: slice, interpolation: Interpolation) -> _Resampling:
+    """An axis resized from its length to `size`, of which `window` is wanted: Pillow's way.
+
+    OpenCV has no smoothing bilinear or bicubic, and without smoothing a large photograph aliases.
+    """
+    if size == length:
+        return _Resampling(window, None)
     kernel, support = _KERNELS[interpolation]
-    step = image.shape[0] / size
+    step = length / size
     reach = max(step, 1.0)
     centres = (np.arange(window.start, window.stop) + 0.5) * step
-    resampled = np.empty((len(centres), math.prod(image.shape[1:])), np.float32)
-    for start in range(0, len(centres), _ROWS):
-        some = centres[start : start + _ROWS]
-        # only the rows under the kernel
-        first = max(0, int(some[0] - support * reach))
-        last = min(image.shape[0], int(some[-1] + support * reach) + 1)
-        weights = kernel(np.abs(np.arange(first, last) + 0.5 - some[:, None]) / reach)
-        weights /= weights.sum(axis=1, keepdims=True)
-        pixels = image[first:last].reshape(last - first, -1).astype(np.float32)
-        np.matmul(weights.astype(np.float32), pixels, out=resampled[start : start + _ROWS])
-    # half up, as Pillow
-    np.clip(np.floor(resampled + 0.5), 0, 255, out=resampled)
-    rounded: Image = resampled.reshape(len(centres), *image.shape[1:]).astype(np.uint8)
-    return rounded
+    # the pixels under the kernel, for each centre
+    firsts = np.maximum(centres - support * reach, 0.0).astype(np.int64)
+    under = firsts[:, None] + np.arange(int(2 * support * reach) + 2)
+    weights = kernel(np.abs(under + 0.5 - centres[:, None]) / reach)
+    weights[under >= length] = 0.0
+    weights /= weights.sum(axis=1, keepdims=True)
+    # of a block, from the first pixel under its first kernel
+    starts = firsts[::_ROWS]
+    under -= np.repeat(starts, _ROWS)[: len(firsts), None]
+    spread = np.zeros((len(firsts), under.max() + 1), np.float32)
+    np.put_along_axis(spread, under, weights.astype(np.float32), axis=1)
+    stops = np.minimum(starts + spread.shape[1], length)
+    start = int(firsts[0])
+    blocks = [
+        (slice(first - start, stop - start), spread[at : at + _ROWS, : stop - first])
+        for at, first, stop in zip(
+            range(0, len(firsts), _ROWS), starts.tolist(), stops.tolist(), strict=True
+        )
+    ]
+    return _Resampling(slice(start, int(stops[-1])), blocks)
+
+
+def _resample(image: Image, how: _Resampling) -> Image:
+    """The first axis resized, of which only what is seen is given: products of weights and pixels."""
+    if how.blocks is None:
+        return np.ascontiguousarray(image)
+    pixels = image.reshape(len(image), -1)
+    resampled = np.empty((sum(len(w) for _, w in how.blocks), pixels.shape[1]), np.uint8)
+    for at, (seen, weights) in enumerate(how.blocks):
+        some = weights @ pixels[seen].astype(np.float32)
+        # half up, as Pillow
+        some += 0.5
+        np.clip(some, 0, 255, out=some)
+        resampled[at * _ROWS : (at + 1) * _ROWS] = some
+    return resampled.reshape(len(resampled), *image.shape[1:])
 
 
 def _triangle(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -123,15 +123,16 @@ def overlay_and_heat_map(
     # the photograph is half gray and dimmed where the map is weak
     shown = (1.0 - cover) * (0.7 + 0.3 * strength)
     gray = cv2.cvtColor(view, cv2.COLOR_RGB2GRAY) * shown * (0.5 - 0.5 * strength)
-    mixed = view * _weights(shown * (0.5 + 0.5 * strength))
-    mixed += _weights(gray)
-    mixed += colours * _weights(cover)
-    return _to_picture(mixed), colours
-
-
-def _weights(values: _Real) -> npt.NDArray[np.float32]:
-    """One for each pixel, whatever its channel."""
-    return values.astype(np.float32)[..., None]
+    photograph = (shown * (0.5 + 0.5 * strength)).astype(np.float32)
+    added, covering = gray.astype(np.float32), cover.astype(np.float32)
+    mixed = []
+    # channel by channel: NumPy repeats what holds for all three of a pixel one pixel at a time
+    for seen, colour in zip(cv2.split(view), cv2.split(colours), strict=True):
+        sums = seen * photograph
+        sums += added
+        sums += colour * covering
+        mixed.append(_to_picture(sums))
+    return np.asarray(cv2.merge(mixed), dtype=np.uint8), colours
 
 
 def _smooth_step(x: _Real) -> _Real:
@@ -240,33 +241,75 @@ def _as_map(saliency: Map) -> _Real:
 def _strength(saliency: Map, percentile: float) -> _Real:
     """[H, W] in 0..1: between the low and the high percentile; 0 where not finite."""
     values = _as_map(saliency)
-    finite = values[np.isfinite(values)]
+    known = np.isfinite(values)
+    finite = _only(values, known)
     if finite.size == 0:
         return np.zeros_like(values)
-    low, high = np.percentile(finite, [100.0 - percentile, percentile])
+    low, high = -_high_percentile(-finite, percentile), _high_percentile(finite, percentile)
     if high <= low:  # nearly all pixels are equal: the few that are not are then all there is
         low, high = finite.min(), finite.max()
     if high <= low:
         return np.zeros_like(values)
-    return np.where(np.isfinite(values), (values - low) / (high - low), 0.0).clip(0.0, 1.0)
+    return _clipped((values - low) / (high - low), known, 0.0)
 
 
 def _signed_strength(saliency: Map, percentile: float, scale: float | None = None) -> _Real:
     """[H, W] in -1..1, with 0 staying 0: divided by a scale, or the magnitude's percentile."""
     values = _as_map(saliency)
-    magnitude = np.abs(values[np.isfinite(values)])
+    known = np.isfinite(values)
+    magnitude = np.abs(_only(values, known))
     if magnitude.size == 0:
         return np.zeros_like(values)
-    high = scale or np.percentile(magnitude, percentile) or magnitude.max()
+    high = scale or _high_percentile(magnitude, percentile) or magnitude.max()
     if high == 0:
         return np.zeros_like(values)
-    return np.where(np.isfinite(values), values / high, 0.0).clip(-1.0, 1.0)
+    return _clipped(values / high, known, -1.0)
+
+
+def _only(values: _Real, known: npt.NDArray[np.bool_]) -> _Real:
+    """What is known, in one row."""
+    return values.ravel() if known.all() else values[known]
+
+
+def _clipped(strength: _Real, known: npt.NDArray[np.bool_], low: float) -> _Real:
+    """Within ``low`` and 1, and 0 where not known; written into what is given."""
+    if not known.all():
+        strength[~known] = 0.0
+    return strength.clip(low, 1.0, out=strength)
+
+
+# of so many pixels one tells about where the largest lie
+_EVERY = 32
+
+
+def _high_percentile(values: _Real, percentile: float) -> float:
+    """`np.percentile` of numbers in one row, found among the largest of them alone."""
+    rank = (values.size - 1) * percentile / 100.0
+    wanted = values.size - int(rank)  # so many are not below it
+    # what twice as many of a sample exceed, nearly always more than that many of all exceed
+    sample = np.sort(values[::_EVERY])
+    largest = values[values >= sample[max(0, len(sample) - 4 - 2 * wanted // _EVERY)]]
+    if len(largest) < wanted:
+        largest = values
+    at = len(largest) - wanted
+    after = min(at + 1, len(largest) - 1)
+    ordered = np.partition(largest, (at, after))
+    return float(ordered[at] + (ordered[after] - ordered[at]) * (rank - int(rank)))
+
+
+def _inferno() -> Picture:
+    """Its 256 colours, [256, 1, 3], RGB."""
+    levels = np.arange(256, dtype=np.uint8)[:, None]
+    colours = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
+    return np.asarray(colours, dtype=np.uint8)
+
+
+_SEQUENTIAL = _inferno()
 
 
 def _sequential_colours(strength: _Real) -> Picture:
     levels = np.round(strength * 255.0).astype(np.uint8)
-    colours = cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)
-    return np.asarray(cv2.cvtColor(colours, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    return np.asarray(cv2.applyColorMap(levels, _SEQUENTIAL), dtype=np.uint8)
 
 
 def _diverging_colours(strength: _Real) -> Picture:
@@ -283,7 +326,7 @@ def palette(signed: bool = False) -> Picture:
     """
     if signed:
         return _to_picture(_DIVERGING)
-    return _to_picture(_sequential_colours(np.linspace(0.0, 1.0, 256)[None])[0])
+    return _SEQUENTIAL[:, 0].copy()
 
 
 def _to_picture(pixels: npt.NDArray[Any]) -> Picture:
