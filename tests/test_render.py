@@ -13,6 +13,7 @@ import pytest
 
 from fg_onnx.errors import InputError, OutputError
 from fg_onnx.pictures.render import (
+    _high_percentile,
     heat_map,
     layer_grid,
     overlay,
@@ -47,6 +48,20 @@ def test_values_beyond_the_percentile_are_clipped() -> None:
     # without clipping the one outlier would leave all else black
     assert colours[0, 994].tolist() == pytest.approx(YELLOW, abs=3)
     assert (heat_map(ramp, percentile=100)[0, :-1] == BLACK).all()
+
+
+@pytest.mark.parametrize("percentile", [50.0, 99.5, 99.97, 100.0])
+@pytest.mark.parametrize("count", [1, 2, 3, 33, 5000])
+@pytest.mark.parametrize("large", ["anywhere", "sampled", "unsampled", "none"])
+def test_a_percentile_of_the_largest_alone(large: str, count: int, percentile: float) -> None:
+    values = np.random.default_rng(0).normal(size=count)
+    values[::32] += 100.0 * (large == "sampled")  # the sample then says that few are needed
+    values[1::32] += 100.0 * (large == "unsampled")
+    if large == "none":
+        values[:] = 0.0
+    # between the same two values; the weights of NumPy's mean of them round in another order
+    wanted = float(np.percentile(values, percentile))
+    assert _high_percentile(values, percentile) == pytest.approx(wanted, rel=1e-12, abs=1e-12)
 
 
 def test_a_single_bright_pixel_is_not_clipped_away() -> None:

@@ -459,7 +459,7 @@ class _Resampling:
 
     Attributes:
         seen: what of the axis counts at all.
-        blocks: up to `_ROWS` of the new rows each: which of `seen` they come of, and float32 weights
+        blocks: of up to `_ROWS` new rows each, where in `seen` they come from, and float32 weights
             [rows, of seen]. None where rows stay as they are.
     """
 
@@ -501,7 +501,7 @@ def _resampling(length: int, size: int, window: slice, interpolation: Interpolat
 
 
 def _resample(image: Image, how: _Resampling) -> Image:
-    """The first axis resized, of which only what is seen is given: products of weights and pixels."""
+    """The first axis resized, of which only what is seen is given: weights times pixels."""
     if how.blocks is None:
         return np.ascontiguousarray(image)
     pixels = image.reshape(len(image), -1)
