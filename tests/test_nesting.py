@@ -65,7 +65,8 @@ def test_other_orders_and_axes_are_left_alone(monkeypatch: pytest.MonkeyPatch) -
     count = additions(turned)
     along_rows = build(
         "a = Conv (x, w, b) d = Relu (a) r = Concat <axis = 2> (a, d) "
-        "s = MaxPool <kernel_shape = [2,1], strides = [2,1]> (r) e = Concat <axis = 1> (a, d, s) h = Relu (e)" + HEAD,
+        "s = MaxPool <kernel_shape = [2,1], strides = [2,1]> (r) "
+        "e = Concat <axis = 1> (a, d, s) h = Relu (e)" + HEAD,
         {
             "w": draw("w", 4, 3, 1, 1), "b": draw("b", 4),
             "fc_weight": draw("fc_weight", 5, 12), "fc_bias": draw("fc_bias", 5),

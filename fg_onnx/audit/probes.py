@@ -18,13 +18,16 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fg_onnx.attribution import Attribution
 from fg_onnx.forward import read_by
+from fg_onnx.graph.emit import step
 from fg_onnx.instrumentation import Instrumented
 from fg_onnx.manifest import Manifest
 from fg_onnx.session import Session
 from fg_onnx.source.model import opset_of
 
 ACTIVITY = "fg_audit_activity"
-"""Float [N, 2 A]: of every activation the shares of its values at the low and the high end."""
+"""Float [N, 2 A]: of every activation the shares of its values at the low and the high end.
+
+Not a number where one of the values is none."""
 NEARLY = 1e-3
 """How near to an end that it never reaches a sigmoid or tanh counts as being there."""
 
@@ -83,7 +86,8 @@ def outputs(session: Session) -> list[str]:
 def activity(found: Attribution, row: int) -> Array | None:
     """What was counted of one image: the columns of `ends`."""
     counted = found.outputs.get(ACTIVITY)
-    return None if counted is None else counted[row]
+    # Of an activation with a value that is no number, none counts as being at an end.
+    return None if counted is None else np.nan_to_num(counted[row], nan=0.0)
 
 
 def ends(activations: Collection[Activation]) -> list[tuple[Activation, str]]:
@@ -99,10 +103,14 @@ def ends(activations: Collection[Activation]) -> list[tuple[Activation, str]]:
 def _count(
     graph: onnx.GraphProto, opset: int, name: str, tensor: str, bound: float, end: str
 ) -> str:
-    """Nodes for the share of an image's values that are at an end: float [N, 1]."""
-    value = numpy_helper.from_array(np.array(bound, np.float32), f"{name}/bound")
+    """Nodes for the share of an image's values that are at an end: float [N, 1].
+
+    They begin with the mask of the values that are not, written as the adjoint writes it, so that
+    ONNX Runtime computes the two at once.
+    """
     axes = numpy_helper.from_array(np.array([1], np.int64), f"{name}/axes")
-    graph.initializer.append(value)
+    one = numpy_helper.from_array(np.array(1, np.float32), f"{name}/one")
+    graph.initializer.append(one)
     kept: dict[str, Any] = {"keepdims": 1}
     inputs = [f"{name}/rows"]
     if opset >= 18:
@@ -110,14 +118,14 @@ def _count(
         inputs.append(axes.name)
     else:
         kept["axes"] = [1]
-    there = "LessOrEqual" if end == "low" else "GreaterOrEqual"  # what is no number is at no end
+    within = step(bound, 1.0 if end == "low" else -1.0)
     graph.node.extend(
         [
             helper.make_node("Cast", [tensor], [f"{name}/float"], to=TensorProto.FLOAT),
-            helper.make_node(there, [f"{name}/float", value.name], [f"{name}/there"]),
-            helper.make_node("Cast", [f"{name}/there"], [f"{name}/ones"], to=TensorProto.FLOAT),
-            helper.make_node("Flatten", [f"{name}/ones"], [f"{name}/rows"], axis=1),
-            helper.make_node("ReduceMean", inputs, [name], **kept),
+            helper.make_node("HardSigmoid", [f"{name}/float"], [f"{name}/within"], **within),
+            helper.make_node("Flatten", [f"{name}/within"], [f"{name}/rows"], axis=1),
+            helper.make_node("ReduceMean", inputs, [f"{name}/share"], **kept),
+            helper.make_node("Sub", [one.name, f"{name}/share"], [name]),
         ]
     )
     return name

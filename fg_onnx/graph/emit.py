@@ -141,8 +141,7 @@ class Emitter:
     def _beyond(self, tensor: gs.Tensor, bound: gs.Tensor | float, side: float) -> gs.Tensor:
         at = number(bound)
         if tensor.dtype == np.float32 and at is not None and math.isfinite(at):
-            slope = side * _steepest(at)
-            return self.HardSigmoid(tensor, alpha=slope, beta=-at * slope)
+            return self.HardSigmoid(tensor, **step(at, side))
         compared = self.Greater(tensor, bound) if side > 0 else self.Less(tensor, bound)
         return self.mask(compared, tensor)
 
@@ -253,10 +252,16 @@ def number(bound: gs.Tensor | float | None) -> float | None:
     return None if bound is None else float(np.float32(bound))
 
 
-def _steepest(bound: float) -> float:
-    """A power of two that takes what differs from a bound past 1, and the bound past no float."""
-    if bound == 0.0:
-        return 2.0**127
-    # Its neighbours are at least 2^(exponent - 25) away.
-    _, exponent = math.frexp(bound)
-    return 2.0 ** min(100 - exponent, 127)
+def step(bound: float, side: float) -> dict[str, float]:
+    """The attributes of a HardSigmoid over float32 that is 1 above (1) or below (-1) a bound.
+
+    Its slope is a power of two that takes what differs from the bound past 1, and the bound itself
+    past no float.
+    """
+    exponent = 127
+    if bound != 0.0:
+        # Its neighbours are at least 2^(e - 25) away.
+        _, e = math.frexp(bound)
+        exponent = min(100 - e, 127)
+    slope = side * 2.0**exponent
+    return {"alpha": slope, "beta": -bound * slope}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from conftest import run
 from graphs import draw, expose, noise
 
 from audit.nets import audited, checks_of, net, photographs
 from fg_onnx import Session, instrument
-from fg_onnx.audit.probes import ACTIVITY, add_probes, ends
+from fg_onnx.audit.probes import ACTIVITY, activity, add_probes, ends
 
 SCALARS = {"zero": np.array(0.0), "six": np.array(6.0), "three": np.array(3.0)}
 DEAD = np.full(6, -100.0)
@@ -136,6 +137,18 @@ def test_what_is_no_number_is_not_dead(tmp_path):
     probed, _ = add_probes(instrument(net(tmp_path / "net.onnx")))
     images = noise(3, 3, 8, 8)
     images[1] = np.nan
-    counted = Session(probed).explain(images).outputs[ACTIVITY]
-    assert np.array_equal(counted[1], [0, 0])
-    assert np.all(counted[[0, 2]] > 0)
+    found = Session(probed).explain(images)
+    assert np.array_equal(activity(found, 1), [0, 0])
+    assert np.all([activity(found, 0), activity(found, 2)])
+
+
+def test_they_cost_no_pass_of_their_own(tmp_path):
+    """ONNX Runtime takes their masks and those of the adjoint for the same nodes."""
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    counts = []
+    for model in (made := instrument(net(tmp_path / "net.onnx")), add_probes(made)[0]):
+        ort.InferenceSession(model.model.SerializeToString(), options)
+        nodes = onnx.load(options.optimized_model_filepath).graph.node
+        counts.append(sum(node.op_type == "HardSigmoid" for node in nodes))
+    assert counts[0] == counts[1] > 0
