@@ -118,7 +118,7 @@ def _count(
         inputs.append(axes.name)
     else:
         kept["axes"] = [1]
-    within = step(bound, 1.0 if end == "low" else -1.0)
+    within: dict[str, Any] = {**step(bound, 1.0 if end == "low" else -1.0)}
     graph.node.extend(
         [
             helper.make_node("Cast", [tensor], [f"{name}/float"], to=TensorProto.FLOAT),
