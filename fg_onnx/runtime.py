@@ -15,6 +15,7 @@ from fg_onnx.errors import ModelError, RuntimeMissingError, first_line
 Provider: TypeAlias = str | tuple[str, Mapping[str, str]]
 """An execution provider by name, or with its options."""
 
+_CPU = "CPUExecutionProvider"
 _PATIENCE = 120.0  # seconds for one image in the largest of models
 
 
@@ -40,7 +41,8 @@ def open_session(
 ) -> Any:
     """An ``InferenceSession`` on a model's path or bytes (CPU where no providers are named).
 
-    It runs on the providers that were named, or not at all.
+    It runs on the providers that were named, or not at all. On the CPU alone it forgets tensors as
+    soon as they were read last, which is set in ``options``.
 
     Raises:
         RuntimeMissingError: no runtime is installed, or it lacks a provider that was named, or
@@ -48,7 +50,7 @@ def open_session(
         ModelError: the runtime does not take the model.
     """
     ort = onnxruntime()
-    wanted = list(providers or ["CPUExecutionProvider"])
+    wanted = list(providers or [_CPU])
     names = [provider if isinstance(provider, str) else provider[0] for provider in wanted]
     missing = [name for name in names if name not in ort.get_available_providers()]
     if missing:
@@ -60,6 +62,8 @@ def open_session(
     if options is None:
         options = ort.SessionOptions()
         options.log_severity_level = 3
+    if names == [_CPU]:
+        _forget_early(options)
     try:
         # Left to itself it would print an error of a provider on stdout, and go on with the CPU.
         session = ort.InferenceSession(model, options, providers=wanted, enable_fallback=0)
@@ -77,6 +81,17 @@ def open_session(
             "the lines that it wrote to stderr say why; look at what `nvidia-smi` lists",
         )
     return session
+
+
+def _forget_early(options: Any) -> None:
+    """Take no more of the host's memory than the tensors that are alive.
+
+    From the second run on, a shape that was seen before gets one block for all of its tensors,
+    beside what the arena took in the first run. And a buffer of the forward part that is to hold a
+    cotangent of the same size later is kept in between.
+    """
+    options.enable_mem_pattern = False
+    options.enable_mem_reuse = False
 
 
 def run_once(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
