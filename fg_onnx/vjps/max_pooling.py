@@ -31,7 +31,7 @@ def max_pool(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     channels = size_of(op, p, p.x, 1)
     sizes = [size_of(op, p, p.x, axis) for axis in spatial]
     counts = [size_of(op, p, p.y, axis) for axis in spatial]
-    maxima = _channels_last(op, p.y, w.rank)
+    x, maxima = (_channels_last(op, tensor, w.rank) for tensor in (p.x, p.y))
     ct = _channels_last(op, ct, w.rank)
     for i in range(w.rank):
         geometry = 1 + i, 2 + w.rank, w.kernel[i], w.strides[i], w.dilations[i]
@@ -41,7 +41,7 @@ def max_pool(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
             axis = KnownAxis(*geometry, size, count, begin)
         else:
             axis = UnknownAxis(*geometry, size, count, begin)
-        entries = _channels_last(op, _pooled_after(op, p, w, i), w.rank)
+        entries = _pooled_after(op, p, w, x, i)
         shares = _choose(op, entries, maxima, ct, axis)
         ct = axis.scatter(op, shares, [*sizes[:i], *counts[i:], channels])
         maxima = entries
@@ -52,22 +52,27 @@ def _channels_last(op: Emitter, tensor: gs.Tensor, rank: int) -> gs.Tensor:
     return op.Transpose(tensor, perm=[0, *range(2, 2 + rank), 1])
 
 
-def _pooled_after(op: Emitter, p: Primal, w: Window, axis: int) -> gs.Tensor:
-    """The maxima over the axes after ``axis`` alone: x itself for the last one."""
+def _pooled_after(op: Emitter, p: Primal, w: Window, x: gs.Tensor, axis: int) -> gs.Tensor:
+    """The maxima over the axes after ``axis`` alone: x itself for the last one.
+
+    x has its channels last. To the pooling, its first spatial axis, which is never pooled here, is
+    the channels. Pooled as it came, x would be kept in the runtime's blocked layout, beside itself,
+    from the forward pass on until here.
+    """
     if axis == w.rank - 1:
-        return p.x
-    kept = axis + 1
+        return x
+    pooled = slice(axis + 1, w.rank)
     if w.pads is None:  # a window of one position is never padded
         padding = {"auto_pad": p.attrs["auto_pad"]}
     else:
-        ends = w.pads[w.rank :]
-        padding = {"pads": [0] * kept + w.pads[kept : w.rank] + [0] * kept + ends[kept:]}
+        begins, ends = w.pads[: w.rank][pooled], w.pads[w.rank :][pooled]
+        padding = {"pads": [0] * axis + begins + [0] + [0] * axis + ends + [0]}
     return op.MaxPool(
-        p.x,
+        x,
         ceil_mode=p.attrs.get("ceil_mode", 0),
-        dilations=[1] * kept + list(w.dilations[kept:]),
-        kernel_shape=[1] * kept + list(w.kernel[kept:]),
-        strides=[1] * kept + list(w.strides[kept:]),
+        dilations=[1] * axis + list(w.dilations[pooled]) + [1],
+        kernel_shape=[1] * axis + list(w.kernel[pooled]) + [1],
+        strides=[1] * axis + list(w.strides[pooled]) + [1],
         **padding,
     )
 
