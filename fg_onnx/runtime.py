@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import threading
 from collections.abc import Mapping, Sequence
@@ -41,8 +42,8 @@ def open_session(
 ) -> Any:
     """An ``InferenceSession`` on a model's path or bytes (CPU where no providers are named).
 
-    It runs on the providers that were named, or not at all. On the CPU alone it forgets tensors as
-    soon as they were read last, which is set in ``options``.
+    It runs on the providers that were named, or not at all. On the CPU alone it takes less memory
+    than by the runtime's own choice; ``options`` are changed for that.
 
     Raises:
         RuntimeMissingError: no runtime is installed, or it lacks a provider that was named, or
@@ -62,11 +63,14 @@ def open_session(
     if options is None:
         options = ort.SessionOptions()
         options.log_severity_level = 3
+    kind = ort.InferenceSession
     if names == [_CPU]:
-        _forget_early(options)
+        # A buffer of the forward part that is to hold a cotangent of its size later would be kept.
+        options.enable_mem_reuse = False
+        kind = _shrinking_session()
     try:
         # Left to itself it would print an error of a provider on stdout, and go on with the CPU.
-        session = ort.InferenceSession(model, options, providers=wanted, enable_fallback=0)
+        session = kind(model, options, providers=wanted, enable_fallback=0)
     except Exception as error:  # the runtime raises a class of its own for every status code
         raise ModelError(
             "runtime-refuses",
@@ -83,15 +87,28 @@ def open_session(
     return session
 
 
-def _forget_early(options: Any) -> None:
-    """Take no more of the host's memory than the tensors that are alive.
+@functools.cache
+def _shrinking_session() -> Any:
+    """A class of sessions that give back what the first run of a shape has taken.
 
-    From the second run on, a shape that was seen before gets one block for all of its tensors,
-    beside what the arena took in the first run. And a buffer of the forward part that is to hold a
-    cotangent of the same size later is kept in between.
+    From the second run on, a shape that was seen before has one block for all of its tensors, which
+    is faster than looking for a place for each; what the first run took would be kept beside it.
     """
-    options.enable_mem_pattern = False
-    options.enable_mem_reuse = False
+    ort = onnxruntime()
+
+    class ShrinkingSession(ort.InferenceSession):  # type: ignore[misc, name-defined]
+        _seen: frozenset[Any] = frozenset()
+
+        def run(self, output_names: Any, input_feed: Any, run_options: Any = None) -> Sequence[Any]:
+            shapes = tuple(np.shape(value) for value in input_feed.values())
+            if run_options is None and shapes not in self._seen:
+                self._seen |= {shapes}
+                run_options = ort.RunOptions()
+                run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+            found: Sequence[Any] = super().run(output_names, input_feed, run_options)
+            return found
+
+    return ShrinkingSession
 
 
 def run_once(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
