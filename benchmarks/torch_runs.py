@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from sample_models import reference_fullgrad
+from sample_models import exports, reference_fullgrad
 
 
 def forward(module: nn.Module, images: torch.Tensor) -> object:
@@ -29,6 +29,7 @@ def fullgrad(module: nn.Module, images: torch.Tensor) -> object:
 
 def grad_cam(module: nn.Module) -> Callable[[nn.Module, torch.Tensor], object]:
     """FullGrad of pytorch-grad-cam, which hooks the module once."""
+    exports.torchvision_models()  # which it imports, and beside a torch for the CPU may need help
     from pytorch_grad_cam import FullGrad
 
     explainer = FullGrad(module, [])

@@ -80,11 +80,12 @@ _LayerOf: TypeAlias = Callable[[Emitter, Channels], Layer]
 
 def contract(op: Emitter, channels: Channels, values: gs.Tensor, row: gs.Tensor | None) -> Layer:
     """sum_c row_c values_c; the row is [1, C], [N, 1, C], or None for 1."""
-    if row is None:  # ReduceSum along channels takes the CPU eight times as long as this product
-        row = op.constant(np.ones([1, channels.count]), values.dtype)
-    if channels.last:
-        total = op.Reshape(op.MatMul(values, _column(op, row)), [0, 1, -1])
-    else:
+    if channels.last:  # along the last axis ReduceSum takes the CPU a quarter of a product's time
+        each = values if row is None else op.Mul(values, row)
+        total = op.Unsqueeze(op.ReduceSum(each, axes=[2], keepdims=0), axes=[1])
+    else:  # and along another one eight times as long
+        if row is None:
+            row = op.constant(np.ones([1, channels.count]), values.dtype)
         total = op.MatMul(row, values)
     return Layer(total, None, channels.count)
 
