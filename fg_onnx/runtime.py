@@ -67,7 +67,8 @@ def open_session(
     if names == [_CPU]:
         # A buffer of the forward part that is to hold a cotangent of its size later would be kept.
         options.enable_mem_reuse = False
-        kind = _shrinking_session()
+        if options.enable_cpu_mem_arena:
+            kind = _shrinking_session()
     try:
         # Left to itself it would print an error of a provider on stdout, and go on with the CPU.
         session = kind(model, options, providers=wanted, enable_fallback=0)

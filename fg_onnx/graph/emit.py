@@ -258,10 +258,10 @@ def step(bound: float, side: float) -> dict[str, float]:
     Its slope is a power of two that takes what differs from the bound past 1, and the bound itself
     past no float.
     """
-    exponent = 127
-    if bound != 0.0:
-        # Its neighbours are at least 2^(e - 25) away.
-        _, e = math.frexp(bound)
-        exponent = min(100 - e, 127)
-    slope = side * 2.0**exponent
+    if bound == 0.0:
+        # OpenVINO takes a beta of 0 for the default, 0.5; the least normal number comes to 2 - 1.
+        return {"alpha": side * 2.0**127, "beta": -1.0}
+    # The neighbours of a bound are at least 2^(e - 25) away.
+    _, e = math.frexp(bound)
+    slope = side * 2.0 ** min(100 - e, 127)
     return {"alpha": slope, "beta": -bound * slope}
