@@ -58,5 +58,5 @@ def test_a_run_holds_the_activations_and_little_more(chain):
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     tensors = int(done.stdout) * 1024 / TENSOR
     # Beside the activations, that masks need: the images, and what one step back and its sums hold
-    # at once; by the runtime's own options it is as much again and more.
-    assert LAYERS < tensors < LAYERS + 8, tensors
+    # at once. It is 13.4, and 18.8 by the runtime's own options.
+    assert LAYERS < tensors < 16, tensors
