@@ -83,8 +83,8 @@ def test_a_small_run_beside_torch(tmp_path):
     (section,) = results.read(found)
     assert set(section.cells) == set(METHODS) - set(PEERS)
     assert [cell.error for cell in section.cells.values()] == [""] * len(section.cells)
-    ratio = section.time_ratio(TORCH_GRADIENT, TORCH_FORWARD)  # of a few runs on a busy machine
-    assert ratio is not None and ratio > 0
+    # of one run each, on a machine that may be busy
+    assert (section.time_ratio(TORCH_GRADIENT, TORCH_FORWARD) or 0) > 0
     assert section.time_ratio(AUTHORS, TORCH_FORWARD) > 5
 
 
