@@ -78,13 +78,20 @@ def test_a_small_run(tmp_path):
 def test_a_small_run_beside_torch(tmp_path):
     pytest.importorskip("torch")
     found = tmp_path / "found.json"
-    shortly = ["--batches", 1, "--blocks", 1, "--runs", 1, "--peers"]
+    shortly = [
+        "--batches",
+        1,
+        "--blocks",
+        5,
+        "--runs",
+        1,
+        "--peers",
+    ]  # on a machine that may be busy
     _benchmark("--models", "shufflenet_v2_x0_5", *shortly, "--json", found)
     (section,) = results.read(found)
     assert set(section.cells) == set(METHODS) - set(PEERS)
     assert [cell.error for cell in section.cells.values()] == [""] * len(section.cells)
-    # of one run each, on a machine that may be busy
-    assert (section.time_ratio(TORCH_GRADIENT, TORCH_FORWARD) or 0) > 0
+    assert section.time_ratio(TORCH_GRADIENT, TORCH_FORWARD) > 1
     assert section.time_ratio(AUTHORS, TORCH_FORWARD) > 5
 
 

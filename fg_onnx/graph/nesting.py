@@ -22,13 +22,15 @@ def nested(primals: Sequence[Primal]) -> list[Primal]:
     Nothing is computed otherwise in the forward part: its nodes are left alone.
     """
     made: dict[tuple[int, tuple[str, ...]], gs.Tensor] = {}
+    lengths = set[int]()  # of which there are few, however many joins there are
     found = []
     for p in primals:
         if p.op_type == "Concat" and all(p.active):
             axis, names = p.attrs["axis"], tuple(u.name for u in p.inputs if u is not None)
-            lengths = {len(earlier) for _, earlier in made if len(earlier) < len(names)}
-            front = max((n for n in lengths if (axis, names[:n]) in made), default=0)
+            fronts = (n for n in lengths if n < len(names) and (axis, names[:n]) in made)
+            front = max(fronts, default=0)
             made.setdefault((axis, names), p.y)
+            lengths.add(len(names))
             if front > 1:
                 inputs = (made[axis, names[:front]], *p.inputs[front:])
                 p = replace(p, inputs=inputs, active=(True,) * len(inputs))
