@@ -44,6 +44,34 @@ def draw(name: str, *shape: int, scale: float = 0.3) -> np.ndarray:
     return scale * np.random.default_rng(zlib.crc32(name.encode())).standard_normal(shape)
 
 
+def convolutions(layers: int, channels: int, size: int, layer: str) -> ModelProto:
+    """3x3 convolutions of so many channels in a row, and their means for scores.
+
+    Args:
+        layers: how many.
+        channels: of the images, and of each convolution.
+        size: of the images, both ways.
+        layer: the nodes of one, its output `a{i}`, with its input {x}, its number {i}, and as
+            {stride} 1 and 2 in turn; there are constants `zero` and `six`.
+    """
+    read = ["x", *(f"a{i}" for i in range(layers))]
+    nodes = "".join(layer.format(x=read[i], i=i, stride=1 + i % 2) for i in range(layers))
+    model = onnx.parser.parse_model(f"""
+        <ir_version: 8, opset_import: ["": 17]>
+        net (float[N,{channels},{size},{size}] x) => (float[N,{channels}] y)
+        <float zero = {{0.0}}, float six = {{6.0}}> {{
+            {nodes}
+            g = GlobalAveragePool (a{layers - 1})
+            y = Flatten (g)
+        }}""")
+    rng = np.random.default_rng(0)
+    for i in range(layers):
+        for name, shape in ((f"w{i}", [channels, channels, 3, 3]), (f"b{i}", [channels])):
+            values = 0.2 * rng.standard_normal(shape, dtype=np.float32)
+            model.graph.initializer.append(numpy_helper.from_array(values, name))
+    return model
+
+
 def two_stages(height: int, width: int) -> ModelProto:
     """Conv, ReLU and MaxPool, a strided Conv and ReLU, then the head."""
     nodes = """

@@ -3,9 +3,8 @@
 import subprocess
 import sys
 
-import numpy as np
 import pytest
-from onnx import numpy_helper, parser
+from graphs import convolutions
 
 from fg_onnx import instrument
 
@@ -30,23 +29,9 @@ print(held("VmHWM:") - before)
 @pytest.fixture
 def chain(tmp_path):
     """Convolutions and ReLUs, all tensors of one size."""
-    read = ["x", *(f"a{i}" for i in range(LAYERS))]
-    steps = "".join(
-        f"h{i} = Conv <pads=[1,1,1,1]> ({read[i]}, w{i}, b{i}) a{i} = Relu (h{i})"
-        for i in range(LAYERS)
+    model = convolutions(
+        LAYERS, 16, 64, "h{i} = Conv <pads=[1,1,1,1]> ({x}, w{i}, b{i}) a{i} = Relu (h{i})"
     )
-    model = parser.parse_model(f"""
-        <ir_version: 8, opset_import: ["": 17]>
-        net (float[N,16,64,64] x) => (float[N,16] y) {{
-            {steps}
-            g = GlobalAveragePool (a{LAYERS - 1})
-            y = Flatten (g)
-        }}""")
-    rng = np.random.default_rng(0)
-    for i in range(LAYERS):
-        for name, shape in ((f"w{i}", [16, 16, 3, 3]), (f"b{i}", [16])):
-            values = 0.2 * rng.standard_normal(shape, dtype=np.float32)
-            model.graph.initializer.append(numpy_helper.from_array(values, name))
     path = tmp_path / "chain.onnx"
     instrument(model).save(path)
     return path
@@ -58,5 +43,5 @@ def test_a_run_holds_the_activations_and_little_more(chain):
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     tensors = int(done.stdout) * 1024 / TENSOR
     # Beside the activations, that masks need: the images, and what one step back and its sums hold
-    # at once. It is 13.4, and 18.8 by the runtime's own options.
-    assert LAYERS < tensors < 16, tensors
+    # at once: 13.3. With buffers reused it is 14.3, where the arena does not shrink 18.7.
+    assert LAYERS < tensors < LAYERS + 8, tensors

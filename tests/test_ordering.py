@@ -1,9 +1,8 @@
 """The runtime forgets a cotangent before it makes the next but one: the order of nodes decides."""
 
-import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper, parser
+from graphs import convolutions
 
 from fg_onnx import instrument
 from fg_onnx.manifest import EMITS
@@ -15,25 +14,13 @@ LAYERS = 6
 @pytest.fixture
 def chain():
     """Convolutions of eight channels, every other one of stride 2, and their means for scores."""
-    read = ["x", *(f"a{i}" for i in range(LAYERS))]
-    steps = "".join(
-        f"h{i} = Conv <pads=[1,1,1,1], strides={[1 + i % 2] * 2}> ({read[i]}, w{i}, b{i})"
-        f"c{i} = Relu (h{i}) a{i} = Clip (c{i}, zero, six)"
-        for i in range(LAYERS)
+    return convolutions(
+        LAYERS,
+        8,
+        48,
+        "h{i} = Conv <pads=[1,1,1,1], strides=[{stride},{stride}]> ({x}, w{i}, b{i})"
+        "c{i} = Relu (h{i}) a{i} = Clip (c{i}, zero, six)",
     )
-    model = parser.parse_model(f"""
-        <ir_version: 8, opset_import: ["": 17]>
-        net (float[N,8,48,48] x) => (float[N,8] y) <float zero = {{0.0}}, float six = {{6.0}}> {{
-            {steps}
-            g = GlobalAveragePool (a{LAYERS - 1})
-            y = Flatten (g)
-        }}""")
-    rng = np.random.default_rng(0)
-    for i in range(LAYERS):
-        for name, shape in ((f"w{i}", [8, 8, 3, 3]), (f"b{i}", [8])):
-            values = 0.2 * rng.standard_normal(shape, dtype=np.float32)
-            model.graph.initializer.append(numpy_helper.from_array(values, name))
-    return model
 
 
 @pytest.mark.parametrize(
