@@ -16,6 +16,7 @@ from fg_onnx.errors import InputError, UnsupportedModelError
 from fg_onnx.fullgrad.adjoint import Adjoint, append_adjoint
 from fg_onnx.fullgrad.cam import choose_layer
 from fg_onnx.fullgrad.comparisons import Differentiated, publish_comparisons
+from fg_onnx.fullgrad.keeping import masks_of, read_first
 from fg_onnx.fullgrad.psi import STYLES
 from fg_onnx.fullgrad.publish import Explained, publish
 from fg_onnx.fullgrad.seeding import (
@@ -47,6 +48,9 @@ from fg_onnx.pictures.preprocess import Preprocessing
 from fg_onnx.plan import Plan, make_plan
 from fg_onnx.source import model
 from fg_onnx.vjps.rectifiers import VARIANTS
+
+_LAST = (manifest.CONTRIBUTIONS, manifest.SALIENCY)
+"""The outputs that a run is to begin with: they read what is computed of every cotangent."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,6 +147,7 @@ def instrument(
     op.begin("seed")
     seeding = (by_cotangent if seed else by_target)(op, views, plan.x, plan.y)
     op.begin("adjoint")
+    masks = masks_of(op, primals, views.primal) if gradients == "standard" else {}
     adjoint = _adjoint(gradients, op, views, primals, plan, seeding.cotangent)
     if adjoint.input_gradient is None:
         raise UnsupportedModelError(
@@ -173,8 +178,11 @@ def instrument(
     op.begin("methods")
     publish_comparisons(op, explained, differentiated, sites, STYLES[psi], emit)
 
+    if runtime == "ort":
+        op.begin("map")
+        read_first(op, [masks[name] for name in masks if name in adjoint.pullbacks], _LAST)
     working.drop_unused(plan.graph)
-    order(plan.graph, (manifest.CONTRIBUTIONS, manifest.SALIENCY))
+    order(plan.graph, _LAST)
     proto = working.to_proto(plan.graph, plan.proto, outputs)
     loosen_target(proto)
     deployment.fit(deployed, proto.graph)

@@ -8,7 +8,7 @@ from graphs import convolutions
 
 from fg_onnx import instrument
 
-LAYERS = 6
+LAYERS = 12
 TENSOR = 8 * 16 * 64 * 64 * 4  # bytes of one layer's, in a batch of eight
 
 _MEASURED = """
@@ -26,22 +26,15 @@ print(held("VmHWM:") - before)
 """
 
 
-@pytest.fixture
-def chain(tmp_path):
-    """Convolutions and ReLUs, all tensors of one size."""
-    model = convolutions(
-        LAYERS, 16, 64, "h{i} = Conv <pads=[1,1,1,1]> ({x}, w{i}, b{i}) a{i} = Relu (h{i})"
-    )
-    path = tmp_path / "chain.onnx"
-    instrument(model).save(path)
-    return path
-
-
+# Beside what the adjoint needs of the forward pass, a byte for each value of a ReLU: images, and
+# what one step back and its sums hold at once. It is 13.5 and 24.2; where ReLU's masks are made in
+# the adjoint 21.5, where buffers are reused 28 for HardSwish, where the arena stays 15.5 and 36.7.
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_run_holds_the_activations_and_little_more(chain):
-    command = [sys.executable, "-c", _MEASURED, str(chain)]
+@pytest.mark.parametrize(("activation", "most"), [("Relu", 14.5), ("HardSwish", 26)])
+def test_a_run_holds_what_masks_need_and_little_more(tmp_path, activation, most):
+    layer = "h{i} = Conv <pads=[1,1,1,1]> ({x}, w{i}, b{i}) a{i} = " + activation + " (h{i})"
+    path = instrument(convolutions(LAYERS, 16, 64, layer)).save(tmp_path / "chain.onnx")
+    command = [sys.executable, "-c", _MEASURED, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     tensors = int(done.stdout) * 1024 / TENSOR
-    # Beside the activations, that masks need: the images, and what one step back and its sums hold
-    # at once: 13.3. With buffers reused it is 14.3, where the arena does not shrink 18.7.
-    assert LAYERS < tensors < LAYERS + 8, tensors
+    assert 4 < tensors < most, tensors

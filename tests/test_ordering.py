@@ -46,5 +46,19 @@ def test_a_layer_is_summed_up_before_the_adjoint_goes_on(chain, psi, options):
         assert max(sums) < ran.index(("adjoint", f"h{layer - 2}"))
 
 
+@pytest.mark.parametrize("emit", [("contributions",), ("contributions", "saliency")])
+def test_a_mask_is_made_before_the_next_layer_and_read_after_its_cotangent(chain, emit):
+    origins = [row.origin for row in profile(instrument(chain, emit=emit).model, batch=2).rows]
+    ran = [(origin.stage, origin.site) for origin in origins]
+    for layer in range(LAYERS - 1):
+        made, read = (
+            place
+            for place, origin in enumerate(origins)
+            if origin.operator == "Cast" and ran[place] == ("adjoint", f"c{layer}")
+        )
+        assert made < ran.index(("forward", f"h{layer + 1}"))
+        assert ran.index(("adjoint", f"h{layer + 1}")) < read
+
+
 def test_the_file_is_sorted(sample):
     onnx.checker.check_model(sample.instrument(emit=EMITS).model, full_check=True)

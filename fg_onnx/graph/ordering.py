@@ -1,9 +1,9 @@
 """The order of the nodes, by which ONNX Runtime decides when to run them.
 
 It begins with what makes the output that stands last in the file, and of what a node reads it first
-goes back to what stands last (`Graph::ReverseDFSFrom`). A cotangent that two
-outputs need, one of them at the end of the adjoint, is kept until then: for 4 images through
-MobileNetV2 with the input gradient emitted, tensors of 295 MiB live at once in place of 96.
+goes back to what stands last (`Graph::ReverseDFSFrom`). A cotangent that two outputs need, one of
+them at the end of the adjoint, is kept until then: for 4 images through MobileNetV2 with the input
+gradient emitted, tensors of 295 MiB live at once in place of 96.
 """
 
 from __future__ import annotations
