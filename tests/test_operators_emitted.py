@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx
 import pytest
+from graphs import HEAD, build, draw
 from placement import emitted
 from traps import traps
 
@@ -43,6 +44,15 @@ def test_the_forward_nodes_are_not_called_ours(sample):
         added_bias = node.name.startswith("fg/forward/") and node.op_type == "Add"
         assert bool(source & set(node.output)) == added_bias
     assert emitted(model)
+
+
+@pytest.mark.parametrize(("group", "transposed"), [(3, 0), (1, 1)])
+def test_depthwise_strided_convolutions_go_back_by_convolutions(group, transposed):
+    layer = f"c = Conv <strides = [2,2], pads = [1,1,1,1], group = {group}> (x, w) h = Relu (c)"
+    weights = {"w": draw("w", 3, 3 // group, 3, 3)}
+    head = {"fc_weight": draw("fc_weight", 5, 3), "fc_bias": draw("fc_bias", 5)}
+    made = emitted(instrument(build(layer + HEAD, weights | head)).model)
+    assert sum(node.op_type == "ConvTranspose" for node in made) == transposed
 
 
 def test_a_trap_is_found():

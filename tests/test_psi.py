@@ -17,6 +17,7 @@ import onnx
 import pytest
 from conftest import torch_exports
 from graphs import (
+    HEAD,
     bias_defaults,
     build,
     draw,
@@ -207,6 +208,23 @@ def test_map_of_images_of_any_size(style):
     session = everything(resized_input(TINY["grouped"], "N", 3, "H", "W"), style)
     for height, width in ((12, 20), (17, 11)):
         assert own_gap(session, noise(2, 3, height, width)) <= CLOSE
+
+
+@pytest.mark.parametrize("style", DEFINITIONS)
+def test_map_of_layers_with_their_channels_last(style):
+    """A bias and what a ReLU6 cuts off lie along the last axis, and others along the first."""
+    model = build(
+        "c = Conv <pads = [1,1,1,1]> (x, w, b) f = Clip (c, low, high) "
+        "t = Transpose <perm = [0,2,3,1]> (f) m = MatMul (t, v) a = Add (m, shift) "
+        "l = Clip (a, low, high) h = Transpose <perm = [0,3,1,2]> (l)" + HEAD,
+        {
+            "w": draw("w", 4, 3, 3, 3), "b": draw("b", 4), "v": draw("v", 4, 6, scale=1.0),
+            "shift": draw("shift", 6), "low": np.array(0.0), "high": np.array(0.4),
+            "fc_weight": draw("fc_weight", 5, 6), "fc_bias": draw("fc_bias", 5),
+        },
+    )  # fmt: skip
+    session = everything(resized_input(model, "N", 3, 12, 20), style)
+    assert own_gap(session, noise(2, 3, 12, 20)) <= CLOSE
 
 
 @pytest.mark.parametrize("style", DEFINITIONS)

@@ -45,6 +45,7 @@ OPERATORS = {
     "Reciprocal": ("Neg",),
     "Sqrt": ("Abs",),
     "Sigmoid": ("Tanh",),
+    "HardSigmoid": ("Sigmoid", "Relu"),
     "MaxPool": ("AveragePool",),
     "GlobalAveragePool": ("GlobalMaxPool",),
 }
