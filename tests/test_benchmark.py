@@ -78,15 +78,8 @@ def test_a_small_run(tmp_path):
 def test_a_small_run_beside_torch(tmp_path):
     pytest.importorskip("torch")
     found = tmp_path / "found.json"
-    shortly = [
-        "--batches",
-        1,
-        "--blocks",
-        5,
-        "--runs",
-        1,
-        "--peers",
-    ]  # on a machine that may be busy
+    # Five blocks, for the machine may be busy.
+    shortly = ["--batches", 1, "--blocks", 5, "--runs", 1, "--peers"]
     _benchmark("--models", "shufflenet_v2_x0_5", *shortly, "--json", found)
     (section,) = results.read(found)
     assert set(section.cells) == set(METHODS) - set(PEERS)

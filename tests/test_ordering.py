@@ -2,7 +2,7 @@
 
 import onnx
 import pytest
-from graphs import convolutions
+from graphs import convolutions, resized_input
 
 from fg_onnx import instrument
 from fg_onnx.manifest import EMITS
@@ -60,6 +60,21 @@ def test_a_mask_is_made_before_the_next_layer_and_read_after_its_cotangent(emit)
         )
         assert written < ran.index(("forward", behind))
         assert max(at for at, one in enumerate(ran) if one == ("adjoint", behind)) < read
+
+
+@pytest.mark.parametrize(
+    ("batch", "runtime", "waits"), [("N", "ort", True), (1, "ort", False), ("N", "openvino", False)]
+)
+def test_where_an_output_waits_for_masks(chain, batch, runtime, waits):
+    made = instrument(resized_input(chain, batch, 8, 48, 48), runtime=runtime).model
+    masks = {
+        node.output[0]
+        for node in made.graph.node
+        if node.op_type == "Cast" and node.attribute[0].i == onnx.TensorProto.BOOL
+    }
+    assert len(masks) == LAYERS
+    read = {node.input[0] for node in made.graph.node if node.op_type == "Shape"}
+    assert masks & read == (masks if waits else set())
 
 
 def test_the_file_is_sorted(sample):

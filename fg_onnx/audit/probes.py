@@ -27,7 +27,7 @@ from fg_onnx.source.model import opset_of
 ACTIVITY = "fg_audit_activity"
 """Float [N, 2 A]: of every activation the shares of its values at the low and the high end.
 
-Not a number where one of the values is none."""
+Not a number where one of the values is none, but for ReLU: there that value is at no end."""
 NEARLY = 1e-3
 """How near to an end that it never reaches a sigmoid or tanh counts as being there."""
 
@@ -86,7 +86,7 @@ def outputs(session: Session) -> list[str]:
 def activity(found: Attribution, row: int) -> Array | None:
     """What was counted of one image: the columns of `ends`."""
     counted = found.outputs.get(ACTIVITY)
-    # Of an activation with a value that is no number, none counts as being at an end.
+    # So of any activation but a ReLU with a value that is no number, none counts as at an end.
     return None if counted is None else np.nan_to_num(counted[row], nan=0.0)
 
 

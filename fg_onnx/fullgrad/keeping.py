@@ -43,8 +43,9 @@ def masks_of(
 def read_first(op: Emitter, masks: Sequence[gs.Tensor], outputs: Sequence[str]) -> None:
     """Let the last one of some outputs that is there, by their names, read of the masks first.
 
-    Where the batch is fixed runtimes fold what is computed of sizes, so that it is left alone. So
-    it is where one of its other sizes is not known.
+    The Identity that gives it its name becomes a Reshape to the shape it has. Where the batch is
+    fixed runtimes fold what is computed of sizes, so that it is left alone. So it is where one of
+    its other sizes is not known.
     """
     results = [tensor for tensor in op.graph.outputs if tensor.name in outputs]
     if not masks or not results:
