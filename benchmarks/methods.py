@@ -7,7 +7,7 @@ from typing import Literal
 
 Library = Literal["onnxruntime", "torch"]
 
-FORWARD, INSTRUMENTED, FROZEN = "forward", "instrumented", "frozen"
+FORWARD, INSTRUMENTED, BARE = "forward", "instrumented", "bare"
 TORCH_FORWARD, TORCH_GRADIENT, AUTHORS = "torch-forward", "torch-gradient", "authors"
 GRAD_CAM, RISE, ONNX_AD, ORT_TRAINING = "grad-cam", "rise", "onnx-ad", "ort-training"
 
@@ -47,7 +47,7 @@ METHODS = {
     for method in (
         Method(FORWARD, "ORT forward", "onnxruntime"),
         Method(INSTRUMENTED, "instrumented", "onnxruntime"),
-        Method(FROZEN, "frozen biases", "onnxruntime"),
+        Method(BARE, "instrumented, in bare ONNX Runtime", "onnxruntime"),
         Method(TORCH_FORWARD, "torch forward", "torch"),
         Method(TORCH_GRADIENT, "torch forward + input gradient", "torch"),
         Method(AUTHORS, "authors' algorithm", "torch", most=4),

@@ -8,9 +8,10 @@ import numpy as np
 import onnxruntime as ort
 
 import fg_onnx
-from benchmarks.methods import ONNX_AD, RISE, RISE_MEASURED
+from benchmarks.methods import BARE, FORWARD, ONNX_AD, RISE, RISE_MEASURED
 from benchmarks.variants import Files
 from fg_onnx import methods
+from fg_onnx.loading import closed_file
 from fg_onnx.runtime import open_session
 
 _RISE_BATCH = 16
@@ -25,7 +26,11 @@ def loaded(method: str, files: Files, threads: int) -> Callable[[int], Callable[
     options.intra_op_num_threads = threads
     if method == ONNX_AD:
         return lambda batch: _gradient(files, batch, options)
-    session = open_session(str(files.model(method)), options=options)
+    path = files.model(method)
+    if method in (FORWARD, BARE):
+        session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    else:  # as `fg_onnx.Session` does
+        session = open_session(closed_file(path), options=options)
 
     def prepared(batch: int) -> Callable[[], object]:
         feeds = {session.get_inputs()[0].name: files.images(batch)}

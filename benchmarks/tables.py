@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from benchmarks.judged import LIMITS, Judgement, judgements
 from benchmarks.methods import (
     AUTHORS,
+    BARE,
     FORWARD,
-    FROZEN,
     INSTRUMENTED,
     METHODS,
     RISE_MASKS,
@@ -19,9 +19,11 @@ from benchmarks.results import Cell, Section
 
 _HOW = f"""\
 Milliseconds for the whole batch, 224x224: the median of all runs, ± half of the interquartile
-range. `instrumented` is what `fg-onnx instrument` writes by default: logits, score, contributions
-and map. efficientnet_lite0 and squeezenet1_1 have real weights, the others random ones of sane
-scale.
+range. `instrumented` is what `fg-onnx instrument` writes by default (logits, score, contributions
+and map) and run as `fg_onnx.Session` and the command line run it: with the options of
+`fg_onnx.runtime`, and the biases constants until one is fed. `in bare ONNX Runtime` the same file
+is run with nothing but the runtime and its defaults, as is the source for `ORT forward`.
+efficientnet_lite0 and squeezenet1_1 have real weights, the others random ones of sane scale.
 
 Every method has a process of its own; they take turns in blocks after a warm-up, and all but one
 are stopped meanwhile. Ratios are medians over the turns of the ratio within a turn, so that what
@@ -74,7 +76,7 @@ def ratios(sections: Sequence[Section]) -> str:
                 section.net,
                 _ratio(section.time_ratio(INSTRUMENTED, FORWARD)),
                 "-" if limit is None else f"{limit:g}",
-                _ratio(section.time_ratio(FROZEN, FORWARD)),
+                _ratio(section.time_ratio(BARE, FORWARD)),
                 _ratio(section.time_ratio(INSTRUMENTED, TORCH_GRADIENT)),
                 _ratio(section.time_ratio(AUTHORS, INSTRUMENTED)),
                 _ratio(section.memory_ratio(INSTRUMENTED)),
@@ -87,7 +89,7 @@ def ratios(sections: Sequence[Section]) -> str:
         "ratios",
         "instrumented / ORT forward",
         "limit",
-        "frozen / ORT forward",
+        "bare / ORT forward",
         "instrumented / torch gradient",
         "authors' / instrumented",
         "peak memory / ORT forward",

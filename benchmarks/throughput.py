@@ -41,13 +41,12 @@ def bare(model: str, batch: int, threads: int, runs: int) -> float:
     import onnxruntime
 
     import fg_onnx
-    from fg_onnx.runtime import open_session
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
     made = fg_onnx.instrument(model, emit=["saliency", "contributions"])
-    session = open_session(made.model.SerializeToString(), options=options)
+    session = onnxruntime.InferenceSession(made.model.SerializeToString(), options)
     side = 227 if "squeezenet" in model else 224
     image = np.random.default_rng(0).normal(0, 1, (batch, 3, side, side)).astype(np.float32)
     outputs = ["fg_score", "fg_contributions", "fg_saliency"]

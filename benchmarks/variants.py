@@ -20,7 +20,7 @@ import numpy as np
 import onnx
 
 import fg_onnx
-from benchmarks.methods import FORWARD, FROZEN, INSTRUMENTED, METHODS, ONNX_AD, ORT_TRAINING, RISE
+from benchmarks.methods import BARE, FORWARD, INSTRUMENTED, ONNX_AD, ORT_TRAINING, RISE
 from benchmarks.timing import said
 
 
@@ -36,6 +36,8 @@ class Files:
 
     def model(self, method: str, batch: int = 0) -> Path:
         """What ONNX Runtime loads for a method."""
+        if method == BARE:
+            method = INSTRUMENTED
         # onnx-ad derives static shapes only
         return self.folder / f"{method}{f'-{batch}' if method == ONNX_AD else ''}.onnx"
 
@@ -63,7 +65,7 @@ def make(net: str, files: Files, methods: list[str], batches: list[int]) -> dict
     np.save(files.all_images, images)
     told: dict[str, Any] = {"seconds": {}, "bytes": {FORWARD: source.stat().st_size}, "errors": {}}
     for method in methods:
-        if method == FORWARD or METHODS[method].library != "onnxruntime":
+        if method not in _MAKERS:
             continue
         try:
             began = time.perf_counter()
@@ -103,7 +105,6 @@ def _onnx_ad(source: Path, files: Files, batches: list[int]) -> None:
 
 _MAKERS: dict[str, Callable[[Path, Files, list[int]], None]] = {
     INSTRUMENTED: _instrumented(INSTRUMENTED),
-    FROZEN: _instrumented(FROZEN, freeze_biases=True),
     RISE: _instrumented(RISE, emit=("probability",)),
     ORT_TRAINING: _instrumented(ORT_TRAINING, gradients="ort-training"),
     ONNX_AD: _onnx_ad,

@@ -84,9 +84,6 @@ def profile(
             help="As `instrument` has it. Default: saliency,contributions.",
         ),
     ] = None,
-    freeze_biases: Annotated[
-        bool, typer.Option("--freeze-biases", help="As `instrument` has it.")
-    ] = False,
     input_: InputOption = None,
     output: OutputOption = None,
     device: DeviceOption = "auto",
@@ -125,7 +122,6 @@ def profile(
         options={
             "psi": psi,
             "emit": emit,
-            "freeze_biases": freeze_biases or None,
             "input": input_,
             "output": output,
         },

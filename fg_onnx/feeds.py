@@ -181,9 +181,10 @@ class Inputs:
         """Whether the first dimension of an input is the batch."""
         if name in (manifest.TARGET, manifest.SEED):
             return True
+        if name.startswith(manifest.BIAS):
+            return False
         shape = self._all[name].shape
-        own = not name.startswith(manifest.BIAS) and bool(shape)
-        return own and shape[0] == self.shape[0]
+        return bool(shape) and shape[0] == self.shape[0]
 
     def targets(self, target: int | Sequence[int] | Array | None, count: int) -> Array:
         """int64 [count]: what is explained of each image.

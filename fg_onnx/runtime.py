@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
 import threading
 from collections.abc import Mapping, Sequence
@@ -63,15 +62,15 @@ def open_session(
     if options is None:
         options = ort.SessionOptions()
         options.log_severity_level = 3
-    kind = ort.InferenceSession
     if names == [_CPU]:
-        # A buffer of the forward part that is to hold a cotangent of its size later would be kept.
+        # A buffer of the forward part that is to hold a cotangent of its size later would be kept,
         options.enable_mem_reuse = False
-        if options.enable_cpu_mem_arena:
-            kind = _shrinking_session()
+        # and from the second run of a shape on, one block for all tensors beside all that the
+        # first one took.
+        options.enable_mem_pattern = False
     try:
         # Left to itself it would print an error of a provider on stdout, and go on with the CPU.
-        session = kind(model, options, providers=wanted, enable_fallback=0)
+        session = ort.InferenceSession(model, options, providers=wanted, enable_fallback=0)
     except Exception as error:  # the runtime raises a class of its own for every status code
         raise ModelError(
             "runtime-refuses",
@@ -85,31 +84,9 @@ def open_session(
             f"ONNX Runtime does not bring up {', '.join(absent)}",
             "the lines that it wrote to stderr say why; look at what `nvidia-smi` lists",
         )
+    # The whole model, kept for a fallback that is off.
+    session._model_bytes = None
     return session
-
-
-@functools.cache
-def _shrinking_session() -> Any:
-    """A class of sessions that give back what the first run of a shape has taken.
-
-    From the second run on, a shape that was seen before has one block for all of its tensors, which
-    is faster than looking for a place for each; what the first run took would be kept beside it.
-    """
-    ort = onnxruntime()
-
-    class ShrinkingSession(ort.InferenceSession):  # type: ignore[misc, name-defined]
-        _seen: frozenset[Any] = frozenset()
-
-        def run(self, output_names: Any, input_feed: Any, run_options: Any = None) -> Sequence[Any]:
-            shapes = tuple(np.shape(value) for value in input_feed.values())
-            if run_options is None and shapes not in self._seen:
-                self._seen |= {shapes}
-                run_options = ort.RunOptions()
-                run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-            found: Sequence[Any] = super().run(output_names, input_feed, run_options)
-            return found
-
-    return ShrinkingSession
 
 
 def run_once(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 
 from fg_onnx import binding, manifest
 from fg_onnx.attribution import (
@@ -27,8 +26,8 @@ from fg_onnx.devices import AUTO, device_of, open_on, open_with
 from fg_onnx.errors import FgOnnxError, InputError, UnsupportedModelError, first_line
 from fg_onnx.feeds import Fed, Inputs
 from fg_onnx.files import existing
-from fg_onnx.forward import forward_part
 from fg_onnx.instrumentation import Instrumented
+from fg_onnx.loading import Loader, feeds_biases
 from fg_onnx.manifest import Manifest
 from fg_onnx.runtime import Provider, onnxruntime
 
@@ -87,17 +86,13 @@ class Session:
         options.log_severity_level = 3
         if threads is not None:
             options.intra_op_num_threads = threads
-        if isinstance(model, Instrumented):
-            source: str | bytes = model.model.SerializeToString()
-        else:
-            source = str(existing(model))
-        self._model = model
-        self._open = (
+        self._loader = Loader(
+            model if isinstance(model, Instrumented) else existing(model),
             partial(open_on, device, options=options, tf32=tf32)
             if providers is None
-            else partial(open_with, providers, options=options)
+            else partial(open_with, providers, options=options),
         )
-        self._session = self._open(source)
+        self._session = self._loader.session()
         self._device = device_of(self._session)
         self._rounds = tf32 and self._device.is_gpu
         self.manifest = _manifest(self._session, model)
@@ -170,7 +165,8 @@ class Session:
             seed: a cotangent [N, *scores] in the shape of the explained output, for a model with
                 ``fg_seed``; one row may stand for all images.
             feeds: further inputs by name: the model's own, or ``fg_bias/<site>``. Of an input with
-                a row for every image, one row may stand for all.
+                a row for every image, one row may stand for all. The first bias that is fed loads
+                the model once more: until then the biases are constants, which is faster.
             outputs: what is brought beside scores and contributions: words of `instrument`'s
                 ``emit``, or names of outputs; None: all. The rest is computed all the same.
 
@@ -288,7 +284,7 @@ class Session:
                 "give the target as a number",
             )
         images = self._inputs.images(array)
-        fed = self._inputs.fed(feeds or {}, len(images))
+        fed = self._inputs_for(feeds or ()).fed(feeds or {}, len(images))
         (ranked,) = self._batches(images, fed, [name], forward=True)
         dims = self.manifest.score_shape or (-1,)
         static = [dim for dim in dims if isinstance(dim, int)]
@@ -303,7 +299,7 @@ class Session:
         feeds: Mapping[str, Any] | None,
     ) -> dict[str, Fed]:
         """What is fed beside the images: further inputs, and the target or the seed."""
-        fed = self._inputs.fed(feeds or {}, len(images))
+        fed = self._inputs_for(feeds or ()).fed(feeds or {}, len(images))
         if self.manifest.seed:
             if seed is None:
                 raise InputError(
@@ -340,15 +336,17 @@ class Session:
             found.update(names)
         return [name for name in self._outputs if name in found]
 
+    def _feeds_biases(self, names: Collection[str]) -> bool:
+        """Whether promoted biases are among what is fed, which are constants otherwise."""
+        return not self.manifest.frozen_biases and feeds_biases(names)
+
+    def _inputs_for(self, names: Collection[str]) -> Inputs:
+        """What knows the inputs of these names, if the model has them."""
+        return self._all_inputs if self._feeds_biases(names) else self._inputs
+
     @cached_property
-    def _forward(self) -> Any:
-        """The forward part alone, in a session of its own."""
-        if isinstance(self._model, Instrumented):
-            proto = self._model.model
-        else:
-            proto = onnx.load(self._model)
-        assert self.manifest.ranking is not None
-        return self._open(forward_part(proto, self.manifest.ranking).SerializeToString())
+    def _all_inputs(self) -> Inputs:
+        return Inputs(self._loader.session(fed=True), self.manifest, self._device.memory)
 
     def _one_by_one(self, count: int) -> bool:
         """Whether the model's batch is fixed to 1, and there are several images.
@@ -390,7 +388,8 @@ class Session:
         forward: bool = False,
     ) -> list[Any]:
         fed = {self._inputs.image: images, **self._inputs.as_declared(feeds)}
-        session = self._forward if forward else self._session
+        ranking = self.manifest.ranking if forward else None
+        session = self._loader.session(ranking=ranking, fed=self._feeds_biases(fed))
         if forward:
             taken = [*session.get_inputs(), *session.get_overridable_initializers()]
             fed = {value.name: fed[value.name] for value in taken if value.name in fed}

@@ -14,8 +14,8 @@ from conftest import FASHION, run
 from benchmarks import judged, results, tables, turns
 from benchmarks.methods import (
     AUTHORS,
+    BARE,
     FORWARD,
-    FROZEN,
     GRAD_CAM,
     INSTRUMENTED,
     METHODS,
@@ -55,7 +55,7 @@ def test_a_small_run(tmp_path):
         ("fashion_vgg", 16),
     ]
     for section in sections:
-        assert set(section.cells) == {FORWARD, INSTRUMENTED, FROZEN}
+        assert set(section.cells) == {FORWARD, INSTRUMENTED, BARE}
         for cell in section.cells.values():
             assert cell.error == ""
             assert [len(block) for block in cell.blocks] == [1]

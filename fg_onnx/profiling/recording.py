@@ -23,6 +23,7 @@ import onnx
 
 from fg_onnx.devices import device_of, open_on, parse_device
 from fg_onnx.errors import InputError, first_line
+from fg_onnx.loading import closed, feeds_biases
 from fg_onnx.runtime import onnxruntime
 
 Array = npt.NDArray[Any]
@@ -95,7 +96,8 @@ def record(
     """Run a model under the profiler, and then as often without.
 
     Args:
-        proto: the model, each of whose nodes has a name of its own (see `origins.named`).
+        proto: the model, each of whose nodes has a name of its own (see `origins.named`). Its
+            promoted biases are constants unless one is fed, as `fg_onnx.Session` has it.
         feeds: its inputs.
         runs: that are measured, after some that are not.
         device: as `fg_onnx.Session` takes it, but for TensorRT.
@@ -112,7 +114,8 @@ def record(
     with tempfile.TemporaryDirectory(prefix="fg-onnx-") as name:
         folder = Path(name)
         options = _options(ort, folder, threads)
-        session = open_on(device, proto.SerializeToString(), options, tf32=tf32)
+        form = proto if feeds_biases(feeds) else closed(proto)
+        session = open_on(device, form.SerializeToString(), options, tf32=tf32)
         try:
             for _ in range(WARM_UP + runs):
                 _run(session, feeds)

@@ -127,9 +127,9 @@ def test_bad_options(model, arguments, words):
 
 def test_options_that_come_too_late(tmp_path, model):
     path = instrument(model).save(tmp_path / "model.fg.onnx")
-    found = fg("profile", path, "--freeze-biases")
+    found = fg("profile", path, "--psi", "abs")
     assert found.code == 2
-    assert "--freeze-biases cannot be chosen any more" in found.err
+    assert "--psi cannot be chosen any more" in found.err
 
 
 def test_a_batch_that_is_fixed(tmp_path):
