@@ -1,8 +1,8 @@
 """The forms in which an instrumented model is loaded to be run.
 
 ONNX Runtime folds, fuses and keeps in its blocked layout only what no caller may change, and a
-promoted bias may be changed. Nearly nobody does: so it is a constant, until one is fed. With 16
-images that saves a tenth to a fifth of a map's time (docs/performance.md).
+promoted bias may be changed. Nearly nobody does: so it is a constant, until one is fed. That saves
+up to a fifth of a map's time (docs/performance.md).
 """
 
 from __future__ import annotations
