@@ -74,11 +74,10 @@ def closed_file(path: Path) -> str | bytes:
         proto = onnx.load(path, load_external_data=False)
     except (OSError, DecodeError):
         return str(path)
-    found = closed(proto)
     beside = any(
         tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in proto.graph.initializer
     )
-    return str(path) if found is proto or beside else bytes(found.SerializeToString())
+    return str(path) if beside or not _close(proto) else bytes(proto.SerializeToString())
 
 
 def feeds_biases(names: Iterable[str]) -> bool:
@@ -87,20 +86,21 @@ def feeds_biases(names: Iterable[str]) -> bool:
 
 
 def closed(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with its promoted biases as constants of their trained values; it is not changed.
-
-    One that has none is returned as it is.
-    """
-    trained = {tensor.name for tensor in proto.graph.initializer}
-    kept = [
-        value
-        for value in proto.graph.input
-        if not (value.name.startswith(manifest.BIAS) and value.name in trained)
-    ]
-    if len(kept) == len(proto.graph.input):
-        return proto
+    """A copy of the model with its promoted biases as constants of their trained values."""
     found = onnx.ModelProto()
     found.CopyFrom(proto)
-    del found.graph.input[:]
-    found.graph.input.extend(kept)
+    _close(found)
     return found
+
+
+def _close(proto: onnx.ModelProto) -> bool:
+    """Take the promoted biases from a model's inputs; whether there were any."""
+    trained = {tensor.name for tensor in proto.graph.initializer}
+    promoted = [
+        value
+        for value in proto.graph.input
+        if value.name.startswith(manifest.BIAS) and value.name in trained
+    ]
+    for value in promoted:
+        proto.graph.input.remove(value)
+    return bool(promoted)
