@@ -58,7 +58,9 @@ def test_a_mask_is_made_before_the_next_layer_and_read_after_its_cotangent(emit)
             for place, origin in enumerate(origins)
             if origin.operator == "Cast" and ran[place] == ("adjoint", f"a{i}")
         )
-        assert written < ran.index(("forward", behind))
+        # A convolution that is one kernel with its ReLU may be named after that.
+        one_of = {("forward", behind), ("forward", behind.replace("h", "a"))}
+        assert written < next(at for at, one in enumerate(ran) if one in one_of)
         assert max(at for at, one in enumerate(ran) if one == ("adjoint", behind)) < read
 
 
