@@ -11,7 +11,7 @@ import fg_onnx
 from benchmarks.methods import BARE, FORWARD, ONNX_AD, RISE, RISE_MEASURED
 from benchmarks.variants import Files
 from fg_onnx import methods
-from fg_onnx.loading import closed_file
+from fg_onnx.closing import closed_file
 from fg_onnx.runtime import open_session
 
 _RISE_BATCH = 16

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from google.protobuf.message import DecodeError
 
 from fg_onnx import manifest
+from fg_onnx.closing import closed, closed_file
 from fg_onnx.forward import forward_part
 from fg_onnx.instrumentation import Instrumented
 
@@ -61,46 +61,10 @@ class Loader:
             return str(self._model) if fed else closed_file(Path(self._model))
         if ranking is not None:
             proto = forward_part(proto, ranking)
-        return bytes((proto if fed else closed(proto)).SerializeToString())
-
-
-def closed_file(path: Path) -> str | bytes:
-    """A model file with its promoted biases as constants: its bytes.
-
-    Its path, where it has none; where weights lie beside it, which the runtime looks for from
-    there; and where it cannot be read, of which the runtime has more to say.
-    """
-    try:
-        proto = onnx.load(path, load_external_data=False)
-    except (OSError, DecodeError):
-        return str(path)
-    beside = any(
-        tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in proto.graph.initializer
-    )
-    return str(path) if beside or not _close(proto) else bytes(proto.SerializeToString())
+        data = bytes(proto.SerializeToString())
+        return data if fed else closed(data)
 
 
 def feeds_biases(names: Iterable[str]) -> bool:
     """Whether inputs of promoted biases are among the names."""
     return any(name.startswith(manifest.BIAS) for name in names)
-
-
-def closed(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of the model with its promoted biases as constants of their trained values."""
-    found = onnx.ModelProto()
-    found.CopyFrom(proto)
-    _close(found)
-    return found
-
-
-def _close(proto: onnx.ModelProto) -> bool:
-    """Take the promoted biases from a model's inputs; whether there were any."""
-    trained = {tensor.name for tensor in proto.graph.initializer}
-    promoted = [
-        value
-        for value in proto.graph.input
-        if value.name.startswith(manifest.BIAS) and value.name in trained
-    ]
-    for value in promoted:
-        proto.graph.input.remove(value)
-    return bool(promoted)

@@ -12,8 +12,9 @@ from conftest import FASHION, run
 from graphs import convolutions
 
 from fg_onnx import Session, instrument
+from fg_onnx.closing import closed, closed_file
 from fg_onnx.errors import InputError, ModelError
-from fg_onnx.loading import Loader, closed, closed_file
+from fg_onnx.loading import Loader
 from fg_onnx.manifest import BIAS, EMITS
 
 LAYER = "h{i} = Conv <pads=[1,1,1,1]> ({x}, w{i}, b{i}) a{i} = Relu (h{i})"
@@ -51,7 +52,7 @@ def names(source):
 
 def test_a_closed_model_is_the_same_without_those_inputs(model, path):
     before = copy.deepcopy(model.model)
-    found = closed(model.model)
+    found = onnx.load_from_string(closed(model.model.SerializeToString()))
     assert model.model == before
     assert [v.name for v in before.graph.input] == [
         "x",
@@ -120,7 +121,8 @@ def test_a_bias_is_fed_all_the_same(model, path, from_file, monkeypatch):
 def test_frozen_biases_are_not_looked_for_in_another_form(tmp_path, monkeypatch):
     frozen = instrument(FASHION, freeze_biases=True)
     path = frozen.save(tmp_path / "frozen.fg.onnx")
-    assert closed(frozen.model) == frozen.model
+    data = frozen.model.SerializeToString()
+    assert closed(data) == data
     assert closed_file(path) == str(path)
     session = Session(path)
     given = loads(monkeypatch)
@@ -141,19 +143,30 @@ def test_weights_beside_the_model_are_found(model, tmp_path, monkeypatch):
     assert found.residual.max() < 1e-5
 
 
-def test_a_file_that_is_no_model_is_the_runtime_s_to_refuse(tmp_path):
+@pytest.mark.parametrize("data", [b"", b"no model at all", b"\xff" * 1000, b"\x3a\xff\x01\x5a"])
+def test_a_file_that_is_no_model_is_the_runtime_s_to_refuse(tmp_path, data):
     path = tmp_path / "net.onnx"
-    path.write_bytes(b"no model at all")
+    path.write_bytes(data)
     assert closed_file(path) == str(path)
     with pytest.raises(ModelError, match="does not load the model"):
         Session(path)
+
+
+def test_a_file_that_is_cut_short_is_left_to_the_runtime(path, tmp_path):
+    """Within the graph; what follows it may be missing, to the byte, where a field ends."""
+    whole, part = path.read_bytes(), tmp_path / "part.onnx"
+    behind = len(whole) - whole.rindex(b"fg_onnx.manifest")
+    for cut in range(behind + 200, len(whole), 997):
+        part.write_bytes(whole[:-cut])
+        assert closed_file(part) == str(part)
 
 
 def test_an_input_of_the_source_s_own_stays(model):
     """Only what has a value to stay with becomes a constant."""
     named = copy.deepcopy(model.model)
     named.graph.input.add(name=f"{BIAS}own").type.CopyFrom(named.graph.input[0].type)
-    assert [value.name for value in closed(named).graph.input] == ["x", "fg_target", f"{BIAS}own"]
+    found = onnx.load_from_string(closed(named.SerializeToString()))
+    assert [value.name for value in found.graph.input] == ["x", "fg_target", f"{BIAS}own"]
 
 
 def test_the_bytes_of_a_model_are_not_kept(path):

@@ -21,9 +21,10 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from fg_onnx.closing import closed
 from fg_onnx.devices import device_of, open_on, parse_device
 from fg_onnx.errors import InputError, first_line
-from fg_onnx.loading import closed, feeds_biases
+from fg_onnx.loading import feeds_biases
 from fg_onnx.runtime import onnxruntime
 
 Array = npt.NDArray[Any]
@@ -114,8 +115,9 @@ def record(
     with tempfile.TemporaryDirectory(prefix="fg-onnx-") as name:
         folder = Path(name)
         options = _options(ort, folder, threads)
-        form = proto if feeds_biases(feeds) else closed(proto)
-        session = open_on(device, form.SerializeToString(), options, tf32=tf32)
+        data = proto.SerializeToString()
+        form = data if feeds_biases(feeds) else closed(data)
+        session = open_on(device, form, options, tf32=tf32)
         try:
             for _ in range(WARM_UP + runs):
                 _run(session, feeds)
