@@ -67,7 +67,7 @@ def test_a_small_run(tmp_path):
         assert section.about["onnxruntime"]
         assert section.about["command"].startswith(f"python -m benchmarks --models {FASHION}")
     one, sixteen = sections
-    assert sixteen.cells[INSTRUMENTED].ms > one.cells[INSTRUMENTED].ms
+    assert sixteen.cells[INSTRUMENTED].peak_mib > one.cells[INSTRUMENTED].peak_mib
     assert said.startswith(page.read_text())
     assert said.count("| fashion_vgg | 16 |") == 1
     assert results.read(then) != sections
