@@ -84,7 +84,7 @@ def test_a_small_run_beside_torch(tmp_path):
     (section,) = results.read(found)
     assert set(section.cells) == set(METHODS) - set(PEERS)
     assert [cell.error for cell in section.cells.values()] == [""] * len(section.cells)
-    assert section.time_ratio(TORCH_GRADIENT, TORCH_FORWARD) > 0
+    assert section.time_ratio(TORCH_GRADIENT, TORCH_FORWARD) > 1
     assert section.time_ratio(AUTHORS, TORCH_FORWARD) > 5
 
 
