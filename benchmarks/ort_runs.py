@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import onnxruntime as ort
@@ -11,7 +12,6 @@ import fg_onnx
 from benchmarks.methods import BARE, FORWARD, ONNX_AD, RISE, RISE_MEASURED
 from benchmarks.variants import Files
 from fg_onnx import methods
-from fg_onnx.closing import closed_file
 from fg_onnx.runtime import open_session
 
 _RISE_BATCH = 16
@@ -27,10 +27,10 @@ def loaded(method: str, files: Files, threads: int) -> Callable[[int], Callable[
     if method == ONNX_AD:
         return lambda batch: _gradient(files, batch, options)
     path = files.model(method)
-    if method in (FORWARD, BARE):
-        session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    else:  # as `fg_onnx.Session` does
-        session = open_session(closed_file(path), options=options)
+    if method not in (FORWARD, BARE):
+        explaining = fg_onnx.Session(path, device="cpu", threads=threads)
+        return lambda batch: partial(explaining.explain, files.images(batch))
+    session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
     def prepared(batch: int) -> Callable[[], object]:
         feeds = {session.get_inputs()[0].name: files.images(batch)}

@@ -8,6 +8,7 @@ up to a fifth of a map's time (docs/performance.md).
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -25,32 +26,38 @@ class Loader:
 
     Args:
         model: the path of an instrumented model, or what `instrument` returned.
-        opened: opens a session on a path or bytes.
+        opened: opens a session on a path or bytes, of so many threads on the CPU; None: as many as
+            the runtime takes.
     """
 
     def __init__(
         self,
         model: str | os.PathLike[str] | Instrumented,
-        opened: Callable[[str | bytes], Any],
+        opened: Callable[[str | bytes, int | None], Any],
     ) -> None:
         self._model = model
         self._opened = opened
-        self._sessions: dict[tuple[str | None, bool], Any] = {}
+        self._sessions: dict[tuple[str | None, bool, int | None], Any] = {}
+        self._opening = threading.Lock()  # runs may go on side by side
 
-    def session(self, *, ranking: str | None = None, fed: bool = False) -> Any:
+    def session(
+        self, *, ranking: str | None = None, fed: bool = False, threads: int | None = None
+    ) -> Any:
         """The session of one form.
 
         Args:
             ranking: the output up to which the forward part alone is run; None: the whole model.
             fed: whether promoted biases are inputs, and not constants.
+            threads: of the session.
 
         Raises:
             ModelError: the runtime does not take the model.
         """
-        form = (ranking, fed)
-        if form not in self._sessions:
-            self._sessions[form] = self._opened(self._source(ranking, fed))
-        return self._sessions[form]
+        form = (ranking, fed, threads)
+        with self._opening:
+            if form not in self._sessions:
+                self._sessions[form] = self._opened(self._source(ranking, fed), threads)
+            return self._sessions[form]
 
     def _source(self, ranking: str | None, fed: bool) -> str | bytes:
         if isinstance(self._model, Instrumented):

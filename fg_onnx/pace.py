@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
+from fg_onnx import cores
 from fg_onnx.errors import InputError
 from fg_onnx.session import Session
-
-MOST_RUNS = 8
-"""Runs at once that are chosen at most: each has a batch of its own in memory."""
 
 METHOD_BATCH = 8
 """Images that other methods than full-gradients are given at once."""
@@ -56,9 +53,8 @@ def choose_pace(
 ) -> Pace:
     """What is not given is chosen.
 
-    One run on all cores leaves them idle wherever an operator is small, and several runs of one
-    thread each do not. So on the CPU there are as many runs as cores, unless there are too few
-    images for that. With one thread, what a run gives does not depend on the number of cores.
+    On the CPU there are as many runs as cores, unless there are too few images for that. With one
+    thread, what a run gives does not depend on the number of cores.
 
     Args:
         batch: images that are run at once, or None.
@@ -71,17 +67,10 @@ def choose_pace(
     for name, value in (("batch", batch), ("threads", threads)):
         if value is not None and value < 1:
             raise InputError("bad-pace", f"{name} is {value}", "give 1 or more, or leave it out")
-    cores = available_cores()
-    most = min(cores, MOST_RUNS)
-    if threads is None:
-        if images is not None and images < 2 * most:
-            return Pace(batch)
-        threads = cores // most
-    return Pace(batch, threads, max(1, min(cores // threads, MOST_RUNS)))
-
-
-def available_cores() -> int:
-    """Of this machine, those that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    if threads is not None:
+        left = cores.available_cores() // threads
+        return Pace(batch, threads, max(1, min(left, cores.MOST_RUNS)))
+    shares = cores.shares()
+    if images is not None and images < 2 * shares.runs:
+        return Pace(batch)
+    return Pace(batch, shares.threads, shares.runs)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import threading
-import time
 from collections.abc import Collection, Mapping, Sequence
-from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -23,12 +20,13 @@ from fg_onnx.attribution import (
 )
 from fg_onnx.binding import DeviceArray
 from fg_onnx.devices import AUTO, device_of, open_on, open_with
-from fg_onnx.errors import FgOnnxError, InputError, UnsupportedModelError, first_line
+from fg_onnx.errors import InputError, UnsupportedModelError
 from fg_onnx.feeds import Fed, Inputs
 from fg_onnx.files import existing
 from fg_onnx.instrumentation import Instrumented
-from fg_onnx.loading import Loader, feeds_biases
+from fg_onnx.loading import Loader
 from fg_onnx.manifest import Manifest
+from fg_onnx.runs import Runs
 from fg_onnx.runtime import Provider, onnxruntime
 
 Array = npt.NDArray[Any]
@@ -55,7 +53,8 @@ class Session:
             CPU; of the others, one that is not there is an error.
         providers: in the place of a device: ONNX Runtime's execution providers, in order, by name
             or as (name, options).
-        threads: within an operator on the CPU; None: the runtime's choice.
+        threads: that a call keeps busy on the CPU; None: one for each core. Several images share
+            them, in runs side by side.
         tf32: let CUDA round the factors of float32 products to TF32, which is faster and widens
             the tolerance of the residual to that of float16.
 
@@ -81,25 +80,21 @@ class Session:
                 "`providers` stands in the place of `device` and `tf32`",
                 "give one of them; a provider's own options stand beside its name",
             )
-        options = onnxruntime().SessionOptions()
-        # The runtime warns of every default-valued input; here they are on purpose.
-        options.log_severity_level = 3
-        if threads is not None:
-            options.intra_op_num_threads = threads
-        self._loader = Loader(
-            model if isinstance(model, Instrumented) else existing(model),
-            partial(open_on, device, options=options, tf32=tf32)
-            if providers is None
-            else partial(open_with, providers, options=options),
-        )
-        self._session = self._loader.session()
+
+        def load(source: str | bytes, threads: int | None) -> Any:
+            options = _options(threads)
+            if providers is None:
+                return open_on(device, source, options, tf32=tf32)
+            return open_with(providers, source, options)
+
+        loader = Loader(model if isinstance(model, Instrumented) else existing(model), load)
+        self._session = loader.session(threads=threads)
         self._device = device_of(self._session)
         self._rounds = tf32 and self._device.is_gpu
         self.manifest = _manifest(self._session, model)
         self._outputs = {value.name: value.type for value in self._session.get_outputs()}
         self._inputs = Inputs(self._session, self.manifest, self._device.memory)
-        self._seconds = 0.0
-        self._counting = threading.Lock()  # runs may go on side by side
+        self._runs = Runs(loader, self._inputs, self.manifest, self._device, threads)
         _require_outputs(self._outputs, self.manifest)
 
     @property
@@ -110,7 +105,7 @@ class Session:
     @property
     def seconds(self) -> float:
         """How long ONNX Runtime has run the model so far, all calls together, those at once too."""
-        return self._seconds
+        return self._runs.seconds
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -175,7 +170,7 @@ class Session:
         """
         images = self._inputs.images(array)
         wanted = self._wanted(outputs)
-        found = self._batches(images, self._fed(images, target, seed, feeds), wanted)
+        found = self._runs.in_parts(images, self._fed(images, target, seed, feeds), wanted)
         return attribution(dict(zip(wanted, found, strict=True)), len(images), self.manifest)
 
     def explain_on_device(
@@ -207,18 +202,12 @@ class Session:
         shape = tuple(images.shape)
         if into is not None:
             self._require_own(into, shape)
-        if self._one_by_one(len(images)):
-            raise InputError(
-                "fixed-batch",
-                f"the model takes one image at a time, not {len(images)}, and what each gives is "
-                "not joined on a device",
-                "instrument it with --dynamic-batch, or give the images one by one",
-            )
+        self._runs.require_at_once(len(images))
         wanted = [name for name in self._wanted(outputs) if self._outputs[name][:7] == "tensor("]
         left = [name for name in wanted if name not in SMALL]
         fed = self._fed(images, target, seed, feeds)
         before = None if into is None else into.arrays
-        ran = self._call(images, fed, wanted, left, before)
+        ran = self._runs.at_once(images, fed, wanted, left, before)
         found = dict(zip(wanted, ran, strict=True))
         arrays = {name: found.pop(name) for name in left}
         return device_attribution(found, arrays, shape, self.manifest)
@@ -284,8 +273,8 @@ class Session:
                 "give the target as a number",
             )
         images = self._inputs.images(array)
-        fed = self._inputs_for(feeds or ()).fed(feeds or {}, len(images))
-        (ranked,) = self._batches(images, fed, [name], forward=True)
+        fed = self._runs.inputs_for(feeds or ()).fed(feeds or {}, len(images))
+        (ranked,) = self._runs.in_parts(images, fed, [name], forward=True)
         dims = self.manifest.score_shape or (-1,)
         static = [dim for dim in dims if isinstance(dim, int)]
         found = np.asarray(ranked)
@@ -299,7 +288,7 @@ class Session:
         feeds: Mapping[str, Any] | None,
     ) -> dict[str, Fed]:
         """What is fed beside the images: further inputs, and the target or the seed."""
-        fed = self._inputs_for(feeds or ()).fed(feeds or {}, len(images))
+        fed = self._runs.inputs_for(feeds or ()).fed(feeds or {}, len(images))
         if self.manifest.seed:
             if seed is None:
                 raise InputError(
@@ -336,91 +325,15 @@ class Session:
             found.update(names)
         return [name for name in self._outputs if name in found]
 
-    def _feeds_biases(self, names: Collection[str]) -> bool:
-        """Whether promoted biases are among what is fed, which are constants otherwise."""
-        return not self.manifest.frozen_biases and feeds_biases(names)
 
-    def _inputs_for(self, names: Collection[str]) -> Inputs:
-        """What knows the inputs of these names, if the model has them."""
-        return self._all_inputs if self._feeds_biases(names) else self._inputs
-
-    @cached_property
-    def _all_inputs(self) -> Inputs:
-        return Inputs(self._loader.session(fed=True), self.manifest, self._device.memory)
-
-    def _one_by_one(self, count: int) -> bool:
-        """Whether the model's batch is fixed to 1, and there are several images.
-
-        Raises:
-            InputError: it is fixed to another number than theirs.
-        """
-        fixed = self.input_shape[0]
-        if not isinstance(fixed, int) or fixed == count:
-            return False
-        if fixed != 1:
-            raise InputError(
-                "fixed-batch",
-                f"the model takes batches of {fixed}, not {count}",
-                "instrument it with --dynamic-batch, or export it with a dynamic batch",
-            )
-        return True
-
-    def _batches(
-        self, images: Fed, feeds: Mapping[str, Fed], outputs: list[str], *, forward: bool = False
-    ) -> list[Array]:
-        """One run, or one for each image where the model's batch is fixed to 1."""
-        if not self._one_by_one(len(images)):
-            return self._call(images, feeds, outputs, forward=forward)
-        rows = []
-        for i in range(len(images)):
-            fed = {k: _row(v, i) if self.is_per_image(k) else v for k, v in feeds.items()}
-            rows.append(self._call(_row(images, i), fed, outputs, forward=forward))
-        return [_joined(column) for column in zip(*rows, strict=True)]
-
-    def _call(
-        self,
-        images: Fed,
-        feeds: Mapping[str, Fed],
-        outputs: list[str],
-        left: Collection[str] = (),
-        into: Mapping[str, DeviceArray] | None = None,
-        *,
-        forward: bool = False,
-    ) -> list[Any]:
-        fed = {self._inputs.image: images, **self._inputs.as_declared(feeds)}
-        ranking = self.manifest.ranking if forward else None
-        session = self._loader.session(ranking=ranking, fed=self._feeds_biases(fed))
-        if forward:
-            taken = [*session.get_inputs(), *session.get_overridable_initializers()]
-            fed = {value.name: fed[value.name] for value in taken if value.name in fed}
-        began = time.perf_counter()
-        try:
-            if left or any(isinstance(value, DeviceArray) for value in fed.values()):
-                memory = self._device.memory
-                return binding.run(session, fed, outputs, left=left, memory=memory, into=into)
-            found: list[Array] = session.run(outputs, fed)
-        except FgOnnxError:
-            raise
-        except Exception as error:  # a class of its own for every status code of the runtime
-            raise InputError(
-                "run-fails",
-                f"the model does not run on this input: {first_line(error)}",
-                "does it have further inputs to be fed?",
-            ) from error
-        finally:
-            with self._counting:
-                self._seconds += time.perf_counter() - began
-        return found
-
-
-def _row(value: Fed, index: int) -> Fed:
-    return value.row(index) if isinstance(value, DeviceArray) else value[index : index + 1]
-
-
-def _joined(column: Sequence[Array]) -> Array:
-    """What single images gave, with the batch first, be it a dimension of theirs or not."""
-    batched = column[0].ndim > 0 and len(column[0]) == 1
-    return np.concatenate(column) if batched else np.stack(column)
+def _options(threads: int | None) -> Any:
+    """Of ONNX Runtime."""
+    options = onnxruntime().SessionOptions()
+    # The runtime warns of every default-valued input; here they are on purpose.
+    options.log_severity_level = 3
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    return options
 
 
 def _require_outputs(outputs: Collection[str], held: Manifest) -> None:

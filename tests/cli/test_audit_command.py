@@ -206,9 +206,9 @@ def test_pictures_have_a_cap(audit):
 
 
 def test_runs_side_by_side_write_the_same_bytes(tmp_path, audit, monkeypatch):
-    monkeypatch.setattr("fg_onnx.pace.available_cores", lambda: 3)
+    monkeypatch.setattr("fg_onnx.cores.available_cores", lambda: 3)
     audit(*PLAIN, out="aside")
-    monkeypatch.setattr("fg_onnx.pace.available_cores", lambda: 1)
+    monkeypatch.setattr("fg_onnx.cores.available_cores", lambda: 1)
     audit(*PLAIN, "--batch", 1, "--threads", 1, out="alone")
     aside, alone = everything_in(tmp_path / "aside"), everything_in(tmp_path / "alone")
     assert aside == alone

@@ -438,7 +438,7 @@ def test_and_what_an_earlier_run_left_stays(tmp_path, vgg):
 
 
 def test_runs_side_by_side_write_what_one_run_writes(tmp_path, vgg, monkeypatch):
-    monkeypatch.setattr("fg_onnx.pace.available_cores", lambda: 3)
+    monkeypatch.setattr("fg_onnx.cores.available_cores", lambda: 3)
     aside, alone = tmp_path / "aside", tmp_path / "alone"
     seen, explain = set(), Session.explain
 
@@ -449,7 +449,7 @@ def test_runs_side_by_side_write_what_one_run_writes(tmp_path, vgg, monkeypatch)
     monkeypatch.setattr(Session, "explain", noted)
     first = json.loads(fg("explain", vgg, FASHION, "-o", aside, "--json").out)
     assert len(seen) > 1
-    monkeypatch.setattr("fg_onnx.pace.available_cores", lambda: 1)
+    monkeypatch.setattr("fg_onnx.cores.available_cores", lambda: 1)
     options = ["--json", "--batch", 1, "--threads", 1]
     second = json.loads(fg("explain", vgg, FASHION, "-o", alone, *options).out)
     assert files_of(aside) == files_of(alone)
