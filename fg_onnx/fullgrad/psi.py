@@ -49,7 +49,7 @@ class Layer:
     """A layer's values summed over channels, [N, 1, HW].
 
     Where it has extremes, it is still to be rescaled: each of its ``count`` channels ``a`` to
-    ``(a - low) / (high - low + eps)``. Its contribution, [N], is known where that is asked for too.
+    ``(a - low) / (high - low + eps)``. Its contribution, [N, 1, 1], is known where that is asked for too.
     """
 
     total: gs.Tensor
@@ -217,5 +217,5 @@ def _numbers(op: Emitter, layer: Layer) -> list[gs.Tensor]:
     """What a layer has beside its total, each [N, 1, 1]."""
     found = [] if layer.extremes is None else [layer.extremes.low, layer.extremes.high]
     if layer.contribution is not None:
-        found.append(op.cast(op.Reshape(layer.contribution, [-1, 1, 1]), layer.total.dtype))
+        found.append(op.cast(layer.contribution, layer.total.dtype))
     return found
