@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,13 @@ class Loader:
         self._opened = opened
         self._sessions: dict[tuple[str | None, bool, int | None], Any] = {}
         self._opening = threading.Lock()  # runs may go on side by side
+
+    @cached_property
+    def size(self) -> int:
+        """Of the model in bytes; of its file alone, where weights lie beside it."""
+        if isinstance(self._model, Instrumented):
+            return int(self._model.model.ByteSize())
+        return Path(self._model).stat().st_size
 
     def session(
         self, *, ranking: str | None = None, fed: bool = False, threads: int | None = None

@@ -19,7 +19,7 @@ from fg_onnx.errors import FgOnnxError, InputError, first_line
 from fg_onnx.feeds import Fed, Inputs
 from fg_onnx.loading import Loader, feeds_biases
 from fg_onnx.manifest import Manifest
-from fg_onnx.parts import pixels, size_of_part
+from fg_onnx.parts import images_of_a_run, parts, pixels_of
 from fg_onnx.streaming import threads as pool_of
 
 Array = npt.NDArray[Any]
@@ -80,16 +80,14 @@ class Runs:
         Raises:
             InputError: the model does not run on what it is fed, or takes another batch.
         """
-        count, shared = len(images), self._shared()
-        size = self._size(images, outputs, shared.runs)
-        if size >= count:
+        shared = self._shared()
+        parted = self._parts(images, outputs, shared.runs)
+        if len(parted) == 1:
             return self.at_once(images, feeds, outputs, forward=forward)
-        starts = range(0, count, size)
         # Too few to keep all busy go one after the other, each as fast as it can.
-        apart = shared if len(starts) >= shared.runs else Shares(1, None)
+        apart = shared if len(parted) >= shared.runs else Shares(1, None)
 
-        def part(start: int) -> list[Array]:
-            rows = slice(start, start + size)
+        def run(rows: slice) -> list[Array]:
             fed = {
                 k: _cut(v, rows) if self._inputs.is_per_image(k) else v for k, v in feeds.items()
             }
@@ -97,8 +95,8 @@ class Runs:
             return self.at_once(wanted, fed, outputs, forward=forward, threads=apart.threads)
 
         with pool_of(apart.runs) as pool:
-            found = list(pool.map(part, starts))
-        return [_joined(column, size) for column in zip(*found, strict=True)]
+            found = list(pool.map(run, parted))
+        return [_joined(column, parted) for column in zip(*found, strict=True)]
 
     def at_once(
         self,
@@ -157,15 +155,16 @@ class Runs:
         """How many runs go on side by side, and the threads of each; None: those of a call."""
         return shares(self._threads) if self._device.kind == _CPU else Shares(1, None)
 
-    def _size(self, images: Fed, outputs: Collection[str], runs: int) -> int:
-        """How many images go into one run."""
+    def _parts(self, images: Fed, outputs: Collection[str], runs: int) -> list[slice]:
+        """The images of each run."""
         count = len(images)
         if self._is_fixed(count):
-            return 1
+            return [slice(i, i + 1) for i in range(count)]
         fixed = isinstance(self._inputs.shape[0], int)
         if fixed or self._device.kind != _CPU or not self._apart.issuperset(outputs):
-            return count
-        return size_of_part(count, pixels(images.shape, self._manifest.layout), runs)
+            return [slice(0, count)]
+        pixels = pixels_of(images.shape, self._manifest.layout)
+        return parts(count, images_of_a_run(pixels, self._loader.size), runs)
 
     def _is_fixed(self, count: int) -> bool:
         """Whether the model's batch is fixed to 1, and there are several images.
@@ -206,7 +205,10 @@ def _cut(value: Fed, rows: slice) -> Fed:
     return value.row(rows.start) if rows.stop - rows.start == 1 else value.numpy()[rows]
 
 
-def _joined(column: Sequence[Array], size: int) -> Array:
-    """What parts of so many images gave; of single ones the batch may be no dimension at all."""
-    batched = column[0].ndim > 0 and len(column[0]) == size
+def _joined(column: Sequence[Array], parted: Sequence[slice]) -> Array:
+    """What parts gave; of single images the batch may be no dimension at all."""
+    batched = all(
+        part.ndim > 0 and len(part) == rows.stop - rows.start
+        for part, rows in zip(column, parted, strict=True)
+    )
     return np.concatenate(column) if batched else np.stack(column)

@@ -13,7 +13,7 @@ from fg_onnx.cores import Shares, shares
 from fg_onnx.errors import InputError
 from fg_onnx.loading import Loader
 from fg_onnx.manifest import BIAS, EMITS
-from fg_onnx.parts import PIXELS, pixels, size_of_part
+from fg_onnx.parts import PIXELS, images_of_a_run, parts, pixels_of
 from fg_onnx.runs import Runs
 
 LAYER = "h{i} = Conv <pads=[1,1,1,1]> ({x}, w{i}, b{i}) a{i} = Relu (h{i})"
@@ -78,32 +78,42 @@ def test_without_a_number_all_cores_are_shared(monkeypatch):
     ],
 )
 def test_pixels_are_those_of_one_image(layout, shape, wanted):
-    assert pixels(shape, layout) == wanted
+    assert pixels_of(shape, layout) == wanted
 
 
 @pytest.mark.parametrize(
-    ("count", "side", "runs", "wanted"),
+    ("side", "mebibytes", "wanted"),
     [
-        (16, 224, 2, 1),
-        (2, 224, 2, 1),
-        (1, 224, 2, 1),  # all of them
-        (7, 224, 8, 7),  # fewer than there are runs
-        (8, 224, 8, 1),
-        (16, 2000, 2, 1),
-        (16, 112, 2, 4),
-        (10, 112, 2, 3),  # 3, 3, 3 and 1, and not 4, 4 and 2
-        (7, 112, 2, 7),
-        (98, 32, 2, 49),
-        (100, 32, 2, 25),
-        (97, 32, 2, 97),
-        (97, 32, 1, 49),
-        (3, 224, 1, 1),
+        *((224, 0, 1), (2000, 0, 1), (112, 0, 4), (32, 0, 49), (0, 0, PIXELS)),
+        *((224, 100, 1), (224, 130, 2), (224, 240, 3), (224, 5000, 4), (32, 5000, 49)),
     ],
 )
-def test_images_of_one_run_have_no_more_pixels_than_a_photograph(count, side, runs, wanted):
-    size = size_of_part(count, side * side, runs)
-    assert size == wanted
-    assert size in (1, count) or size * side * side <= PIXELS
+def test_images_of_a_run_are_a_photograph_or_as_many_as_the_weights_pay_for(
+    side, mebibytes, wanted
+):
+    assert images_of_a_run(side * side, mebibytes * 2**20) == wanted
+
+
+@pytest.mark.parametrize(
+    ("count", "most", "runs", "sizes"),
+    [
+        (1, 1, 2, [1]),
+        (2, 1, 2, [1, 1]),
+        (5, 1, 2, [1] * 5),
+        (7, 1, 8, [7]),  # fewer than there are runs
+        (8, 1, 8, [1] * 8),
+        (3, 1, 1, [1] * 3),
+        (16, 4, 2, [4] * 4),
+        (10, 4, 2, [2, 3, 2, 3]),  # and not 4, 4 and 2
+        (7, 4, 2, [7]),
+        (16, 3, 2, [2, 3, 3, 2, 3, 3]),
+        (97, 49, 1, [48, 49]),
+    ],
+)
+def test_parts_are_as_even_as_can_be(count, most, runs, sizes):
+    found = parts(count, most, runs)
+    assert [rows.stop - rows.start for rows in found] == sizes
+    assert [i for rows in found for i in range(rows.start, rows.stop)] == list(range(count))
 
 
 # --- what comes of it -----------------------------------------------------------------------------

@@ -49,7 +49,8 @@ class Layer:
     """A layer's values summed over channels, [N, 1, HW].
 
     Where it has extremes, it is still to be rescaled: each of its ``count`` channels ``a`` to
-    ``(a - low) / (high - low + eps)``. Its contribution, [N, 1, 1], is known where that is asked for too.
+    ``(a - low) / (high - low + eps)``. Its contribution, [N, 1, 1], is known where that is asked
+    for too.
     """
 
     total: gs.Tensor

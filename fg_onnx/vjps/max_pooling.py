@@ -12,12 +12,14 @@ devices do not have them. Channels are moved last, where a tap is a slice of lon
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx_graphsurgeon as gs
 
 from fg_onnx.graph.emit import Emitter
 from fg_onnx.graph.primal import Primal
-from fg_onnx.vjps.axiswise import size_of
+from fg_onnx.vjps.axiswise import Size, size_of
 from fg_onnx.vjps.table import Cotangents, vjp
 from fg_onnx.vjps.taps import Axis, KnownAxis, UnknownAxis
 from fg_onnx.vjps.windows import Window, window
@@ -31,8 +33,8 @@ def max_pool(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     channels = size_of(op, p, p.x, 1)
     sizes = [size_of(op, p, p.x, axis) for axis in spatial]
     counts = [size_of(op, p, p.y, axis) for axis in spatial]
-    x, maxima = (_channels_last(op, tensor, w.rank) for tensor in (p.x, p.y))
-    ct = _channels_last(op, ct, w.rank)
+    x, maxima = _channels_last(op, p.x, sizes), _channels_last(op, p.y, counts)
+    ct = _channels_last(op, ct, counts)
     for i in range(w.rank):
         geometry = 1 + i, 2 + w.rank, w.kernel[i], w.strides[i], w.dilations[i]
         size, count, begin = sizes[i], counts[i], w.begin[i]
@@ -48,8 +50,12 @@ def max_pool(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     return (op.Transpose(ct, perm=[0, 1 + w.rank, *range(1, 1 + w.rank)]),)
 
 
-def _channels_last(op: Emitter, tensor: gs.Tensor, rank: int) -> gs.Tensor:
-    return op.Transpose(tensor, perm=[0, *range(2, 2 + rank), 1])
+def _channels_last(op: Emitter, tensor: gs.Tensor, grid: Sequence[Size]) -> gs.Tensor:
+    """[N, *grid, C] of [N, C, *grid]."""
+    if not all(isinstance(size, int) for size in grid):
+        return op.Transpose(tensor, perm=[0, *range(2, 2 + len(grid)), 1])
+    flat = op.Transpose(op.Reshape(tensor, [0, 0, -1]), perm=[0, 2, 1])
+    return op.Reshape(flat, [0, *grid, -1])
 
 
 def _pooled_after(op: Emitter, p: Primal, w: Window, x: gs.Tensor, axis: int) -> gs.Tensor:
