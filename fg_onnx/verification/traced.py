@@ -22,7 +22,7 @@ Array = npt.NDArray[Any]
 
 STEPS = (3, 6, 12)
 """From a column to what it adds up: most lie near, and all of what lies far takes memory."""
-_ONLY_MOVED = frozenset({"Identity", "Cast", "Transpose", "Reshape"})
+_ONLY_MOVED = frozenset({"Identity", "Cast", "Transpose", "Reshape", "Flatten"})
 _ROUNDING = 5e-7
 _ADDS_UP = {"float64": 1e-5, "float32": 1e-5, "float16": 5e-3, "bfloat16": 5e-2}
 """Of the magnitudes: sums in float32, of offsets that may be narrow."""
