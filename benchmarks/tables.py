@@ -20,9 +20,10 @@ from benchmarks.results import Cell, Section
 _HOW = f"""\
 Milliseconds for the whole batch, 224x224: the median of all runs, ± half of the interquartile
 range. `instrumented` is what `fg-onnx instrument` writes by default (logits, score, contributions
-and map) and run as `fg_onnx.Session` and the command line run it: with the options of
-`fg_onnx.runtime`, and the biases constants until one is fed. `in bare ONNX Runtime` the same file
-is run with nothing but the runtime and its defaults, as is the source for `ORT forward`.
+and map) and run by `fg_onnx.Session`, its own work on arrays included: the biases constants until
+one is fed, and a batch in parts side by side (docs/performance.md). `in bare ONNX Runtime` the same
+file is run with nothing but the runtime and its defaults, all images at once, as is the source for
+`ORT forward`.
 efficientnet_lite0 and squeezenet1_1 have real weights, the others random ones of sane scale.
 
 Every method has a process of its own; they take turns in blocks after a warm-up, and all but one

@@ -82,7 +82,7 @@ BatchOption: TypeAlias = Annotated[
 PaceOption: TypeAlias = Annotated[
     str,
     typer.Option(
-        metavar="N|auto", help="Images that are run at once. auto: one on the CPU, else 8."
+        metavar="N|auto", help="Images that are taken at once. auto: one on the CPU, else 8."
     ),
 ]
 ThreadsOption: TypeAlias = Annotated[

@@ -54,7 +54,7 @@ class Session:
         providers: in the place of a device: ONNX Runtime's execution providers, in order, by name
             or as (name, options).
         threads: that a call keeps busy on the CPU; None: one for each core. Several images share
-            them, in runs side by side.
+            them, in runs side by side, for which the model is loaded once more.
         tf32: let CUDA round the factors of float32 products to TF32, which is faster and widens
             the tolerance of the residual to that of float16.
 
@@ -147,7 +147,7 @@ class Session:
         feeds: Mapping[str, Any] | None = None,
         outputs: Collection[str] | None = None,
     ) -> Attribution:
-        """Explain N preprocessed images.
+        """Explain N preprocessed images, each for itself; on the CPU in runs side by side.
 
         Every array may be NumPy's, or any with ``__dlpack__`` in the host's memory or that of the
         session's device (torch, CuPy, `DeviceArray`): it is read where it lies.

@@ -60,7 +60,7 @@ def page(profile: Profile) -> str:
         _header(profile, name),
         sections,
         footer,
-        style=asset("page.css") + asset("chart.css", _OWN),
+        style=asset("base.css") + asset("page.css") + asset("chart.css", _OWN),
         script=asset("chart.js", _OWN),
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from fg_onnx.profiling.chart import boxes, page
@@ -41,6 +43,12 @@ def test_the_page_tells_all_of_it():
     assert 'href="#chart">Skip to the chart<' in text
     assert "http:" not in text
     assert "https:" not in text
+
+
+def test_every_name_in_the_style_has_a_value():
+    """Without its base sheet a page still loads, and has no colours."""
+    text = page(usual())
+    assert set(re.findall(r"var\((--[\w-]+)\)", text)) <= set(re.findall(r"(--[\w-]+):", text))
 
 
 def test_names_from_the_model_are_text():
