@@ -33,8 +33,10 @@ def max_pool(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     channels = size_of(op, p, p.x, 1)
     sizes = [size_of(op, p, p.x, axis) for axis in spatial]
     counts = [size_of(op, p, p.y, axis) for axis in spatial]
-    x, maxima = _channels_last(op, p.x, sizes), _channels_last(op, p.y, counts)
-    ct = _channels_last(op, ct, counts)
+    # The CPU's blocked layout is left for channels last at once, in one slow step, or for channels
+    # first, in which the mask of a ReLU is made, and then for channels last.
+    turned = _in_two_steps if _is_rectified(p.x) else _channels_last
+    x, maxima, ct = turned(op, p.x, sizes), turned(op, p.y, counts), turned(op, ct, counts)
     for i in range(w.rank):
         geometry = 1 + i, 2 + w.rank, w.kernel[i], w.strides[i], w.dilations[i]
         size, count, begin = sizes[i], counts[i], w.begin[i]
@@ -52,10 +54,19 @@ def max_pool(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
 
 def _channels_last(op: Emitter, tensor: gs.Tensor, grid: Sequence[Size]) -> gs.Tensor:
     """[N, *grid, C] of [N, C, *grid]."""
+    return op.Transpose(tensor, perm=[0, *range(2, 2 + len(grid)), 1])
+
+
+def _in_two_steps(op: Emitter, tensor: gs.Tensor, grid: Sequence[Size]) -> gs.Tensor:
+    """The same, by a Transpose that the CPU does not join with what it changes the layout by."""
     if not all(isinstance(size, int) for size in grid):
-        return op.Transpose(tensor, perm=[0, *range(2, 2 + len(grid)), 1])
+        return _channels_last(op, tensor, grid)
     flat = op.Transpose(op.Reshape(tensor, [0, 0, -1]), perm=[0, 2, 1])
     return op.Reshape(flat, [0, *grid, -1])
+
+
+def _is_rectified(x: gs.Tensor) -> bool:
+    return any(node.op == "Relu" for node in x.inputs)
 
 
 def _pooled_after(op: Emitter, p: Primal, w: Window, x: gs.Tensor, axis: int) -> gs.Tensor:
