@@ -63,7 +63,11 @@ class Runs:
         return self._all_inputs if self._feeds_biases(names) else self._inputs
 
     def require_at_once(self, count: int) -> None:
-        """Fail where so many images do not go into one run."""
+        """Fail where so many images do not go into one run.
+
+        Raises:
+            InputError: the model takes another number at a time.
+        """
         if self._is_fixed(count):
             raise InputError(
                 "fixed-batch",

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from fg_onnx import cores as cores_module
+from fg_onnx.cores import available_cores
 from fg_onnx.errors import InputError
 from fg_onnx.pace import Pace, Settled, choose_pace
 
@@ -14,7 +14,7 @@ from fg_onnx.pace import Pace, Settled, choose_pace
 @pytest.fixture
 def cores(monkeypatch):
     """Says how many cores there are."""
-    return lambda count: monkeypatch.setattr(cores_module, "available_cores", lambda: count)
+    return lambda count: monkeypatch.setattr("fg_onnx.cores.available_cores", lambda: count)
 
 
 @pytest.mark.parametrize(
@@ -62,4 +62,4 @@ def test_what_is_below_one(batch, threads):
 
 
 def test_there_is_a_core():
-    assert cores_module.available_cores() >= 1
+    assert available_cores() >= 1

@@ -165,6 +165,40 @@ def test_fewer_images_than_runs_share_all_threads(large, ran):
     assert ran == [(2, None)]
 
 
+@pytest.mark.parametrize("from_file", [True, False])
+def test_large_weights_bring_images_together(large, ran, monkeypatch, tmp_path, from_file):
+    size = len(large.model.SerializeToString())
+    session = Session(large.save(tmp_path / "net.onnx") if from_file else large, threads=2)
+    for wanted in (1, 3):
+        ran.clear()
+        monkeypatch.setattr("fg_onnx.parts.WEIGHTS", size // wanted)
+        session.explain(images(6))
+        assert ran == [(wanted, 1)] * (6 // wanted)
+
+
+def test_runs_side_by_side_load_one_session(large, monkeypatch):
+    """Beside that of all threads."""
+    loaded, inner = [], Loader._source
+    monkeypatch.setattr(
+        Loader, "_source", lambda self, *form: loaded.append(form) or inner(self, *form)
+    )
+    session = Session(large, threads=4)
+    for _ in range(2):
+        session.explain(images(4))
+        assert len(loaded) == 2
+
+
+@pytest.mark.parametrize(("count", "size", "parts"), [(3, LARGE, [1] * 3), (400, 16, [100] * 4)])
+def test_arrays_on_the_device_are_parted_too(samples, large, ran, count, size, parts):
+    """Where the device is the CPU."""
+    session = Session(large if size == LARGE else samples["bn_unfolded"].instrument(), threads=2)
+    found = session.explain(session.put(images(count, size)))
+    assert [ran_together for ran_together, _ in ran] == parts
+    wanted = session.explain(images(count, size))
+    np.testing.assert_array_equal(found.saliency, wanted.saliency)
+    np.testing.assert_array_equal(found.contributions, wanted.contributions)
+
+
 def test_small_images_stay_together(samples, ran):
     session = Session(samples["bn_unfolded"].instrument(), threads=2)
     found = session.explain(images(400, 16))
@@ -198,7 +232,7 @@ def test_what_is_fed_for_each_image_goes_with_it():
 
 
 def test_what_has_no_row_for_each_image_is_of_one_run(ran):
-    """How many scores are positive, image by image: what parts give would not fit together."""
+    """Where scores are not zero: the rows that parts would give count from each part's first."""
     model = changed(convolutions(1, 3, LARGE, LAYER), "] y)", "] y, int64[R,P] where)")
     model = changed(model, "y = Flatten (g)", "y = Flatten (g) where = NonZero (y)")
     session = Session(instrument(model, output="y"), threads=2)
