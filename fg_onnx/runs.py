@@ -203,10 +203,8 @@ def _batch_first(outputs: Sequence[Any], inputs: Inputs, held: Manifest) -> froz
 
 
 def _cut(value: Fed, rows: slice) -> Fed:
-    """Of several images, some."""
-    if not isinstance(value, DeviceArray):
-        return value[rows]
-    return value.row(rows.start) if rows.stop - rows.start == 1 else value.numpy()[rows]
+    """Of several images, some; one, where they lie on a GPU, which only a batch of 1 parts."""
+    return value.row(rows.start) if isinstance(value, DeviceArray) else value[rows]
 
 
 def _joined(column: Sequence[Array], parted: Sequence[slice]) -> Array:

@@ -189,11 +189,10 @@ def test_runs_side_by_side_load_one_session(large, monkeypatch):
 
 
 @pytest.mark.parametrize(("count", "size", "parts"), [(3, LARGE, [1] * 3), (400, 16, [100] * 4)])
-def test_arrays_on_the_device_are_parted_too(samples, large, ran, count, size, parts):
-    """Where the device is the CPU."""
+def test_arrays_in_the_session_s_memory_are_parted_too(samples, large, ran, count, size, parts):
     session = Session(large if size == LARGE else samples["bn_unfolded"].instrument(), threads=2)
     found = session.explain(session.put(images(count, size)))
-    assert [ran_together for ran_together, _ in ran] == parts
+    assert [together for together, _ in ran] == parts
     wanted = session.explain(images(count, size))
     np.testing.assert_array_equal(found.saliency, wanted.saliency)
     np.testing.assert_array_equal(found.contributions, wanted.contributions)
