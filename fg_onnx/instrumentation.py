@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from fg_onnx.errors import InputError, UnsupportedModelError
 from fg_onnx.fullgrad.adjoint import Adjoint, append_adjoint
 from fg_onnx.fullgrad.cam import choose_layer
 from fg_onnx.fullgrad.comparisons import Differentiated, publish_comparisons
-from fg_onnx.fullgrad.keeping import masks_of, read_first
 from fg_onnx.fullgrad.psi import STYLES
 from fg_onnx.fullgrad.publish import Explained, publish
 from fg_onnx.fullgrad.seeding import (
@@ -47,10 +46,8 @@ from fg_onnx.ort_training import engine as ort_training
 from fg_onnx.pictures.preprocess import Preprocessing
 from fg_onnx.plan import Plan, make_plan
 from fg_onnx.source import model
+from fg_onnx.vjps.rectified_pooling import joined
 from fg_onnx.vjps.rectifiers import VARIANTS
-
-_LAST = (manifest.CONTRIBUTIONS, manifest.SALIENCY)
-"""The outputs that a run is to begin with: they read what is computed of every cotangent."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,8 +144,8 @@ def instrument(
     op.begin("seed")
     seeding = (by_cotangent if seed else by_target)(op, views, plan.x, plan.y)
     op.begin("adjoint")
-    masks = masks_of(op, primals, views.primal) if gradients == "standard" else {}
-    adjoint = _adjoint(gradients, op, views, primals, plan, seeding.cotangent)
+    kept = [cam[0].y.name] if cam else []
+    adjoint = _adjoint(gradients, op, views, primals, plan, seeding.cotangent, kept)
     if adjoint.input_gradient is None:
         raise UnsupportedModelError(
             "no-path",
@@ -178,11 +175,8 @@ def instrument(
     op.begin("methods")
     publish_comparisons(op, explained, differentiated, sites, STYLES[psi], emit)
 
-    if runtime == "ort":
-        op.begin("map")
-        read_first(op, [masks[name] for name in masks if name in adjoint.pullbacks], _LAST)
     working.drop_unused(plan.graph)
-    order(plan.graph, _LAST)
+    order(plan.graph, (manifest.CONTRIBUTIONS, manifest.SALIENCY))
     proto = working.to_proto(plan.graph, plan.proto, outputs)
     loosen_target(proto)
     deployment.fit(deployed, proto.graph)
@@ -221,10 +215,11 @@ def _adjoint(
     primals: Sequence[Primal],
     plan: Plan,
     ct_y: gs.Tensor,
+    kept: Collection[str],
 ) -> Adjoint:
     if engine == "ort-training":
         return ort_training.append_adjoint(op, primals, plan.x, plan.y, ct_y)
-    return append_adjoint(op, primals, plan.x, plan.y, ct_y, views.primal)
+    return append_adjoint(op, joined(primals, kept), plan.x, plan.y, ct_y, views.primal)
 
 
 def _require_grid(plan: Plan) -> None:

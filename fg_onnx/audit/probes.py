@@ -27,7 +27,7 @@ from fg_onnx.source.model import opset_of
 ACTIVITY = "fg_audit_activity"
 """Float [N, 2 A]: of every activation the shares of its values at the low and the high end.
 
-Not a number where one of the values is none, but for ReLU: there that value is at no end."""
+Not a number where one of the values is none."""
 NEARLY = 1e-3
 """How near to an end that it never reaches a sigmoid or tanh counts as being there."""
 
@@ -67,7 +67,7 @@ def add_probes(instrumented: Instrumented) -> tuple[Instrumented, tuple[Activati
         return instrumented, ()
     opset = opset_of(proto)
     columns = [
-        _count(proto.graph, opset, f"{ACTIVITY}/{at}/{end}", activation, bound, end)
+        _count(proto.graph, opset, f"{ACTIVITY}/{at}/{end}", activation.tensor, bound, end)
         for at, activation in enumerate(found)
         for end, bound in (("low", activation.low), ("high", activation.high))
         if bound is not None
@@ -86,7 +86,7 @@ def outputs(session: Session) -> list[str]:
 def activity(found: Attribution, row: int) -> Array | None:
     """What was counted of one image: the columns of `ends`."""
     counted = found.outputs.get(ACTIVITY)
-    # So of any activation but a ReLU with a value that is no number, none counts as at an end.
+    # Of an activation with a value that is no number, none counts as being at an end.
     return None if counted is None else np.nan_to_num(counted[row], nan=0.0)
 
 
@@ -101,7 +101,7 @@ def ends(activations: Collection[Activation]) -> list[tuple[Activation, str]]:
 
 
 def _count(
-    graph: onnx.GraphProto, opset: int, name: str, activation: Activation, bound: float, end: str
+    graph: onnx.GraphProto, opset: int, name: str, tensor: str, bound: float, end: str
 ) -> str:
     """Nodes for the share of an image's values that are at an end: float [N, 1].
 
@@ -118,20 +118,12 @@ def _count(
         inputs.append(axes.name)
     else:
         kept["axes"] = [1]
-    values, within = f"{name}/float", f"{name}/within"
-    if activation.op == "Relu":
-        mask = [
-            helper.make_node("Cast", [values], [f"{name}/mask"], to=TensorProto.BOOL),
-            helper.make_node("Cast", [f"{name}/mask"], [within], to=TensorProto.FLOAT),
-        ]
-    else:
-        side: dict[str, Any] = {**step(bound, 1.0 if end == "low" else -1.0)}
-        mask = [helper.make_node("HardSigmoid", [values], [within], **side)]
+    within: dict[str, Any] = {**step(bound, 1.0 if end == "low" else -1.0)}
     graph.node.extend(
         [
-            helper.make_node("Cast", [activation.tensor], [values], to=TensorProto.FLOAT),
-            *mask,
-            helper.make_node("Flatten", [within], [f"{name}/rows"], axis=1),
+            helper.make_node("Cast", [tensor], [f"{name}/float"], to=TensorProto.FLOAT),
+            helper.make_node("HardSigmoid", [f"{name}/float"], [f"{name}/within"], **within),
+            helper.make_node("Flatten", [f"{name}/within"], [f"{name}/rows"], axis=1),
             helper.make_node("ReduceMean", inputs, [f"{name}/share"], **kept),
             helper.make_node("Sub", [one.name, f"{name}/share"], [name]),
         ]

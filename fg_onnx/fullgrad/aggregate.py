@@ -11,6 +11,7 @@ import onnx_graphsurgeon as gs
 
 from fg_onnx.errors import UnsupportedModelError
 from fg_onnx.fullgrad.psi import Channels, Layer, Psi, rescaled
+from fg_onnx.fullgrad.resizing import resized
 from fg_onnx.fullgrad.terms import Term
 from fg_onnx.graph.emit import Emitter, is_static
 from fg_onnx.grid.layout import Layout
@@ -213,33 +214,7 @@ def saliency(
         for g in groups
     ]
     full = [
-        total if found == size else resized(op, total, x, layout, psi.coordinates)
+        total if found == size else resized(op, total, found, x, layout, psi.coordinates)
         for total, found in sums
     ]
     return op.total(full[::-1])  # what is near the output can be forgotten first
-
-
-def resized(
-    op: Emitter, tensor: gs.Tensor, x: gs.Tensor, layout: Layout, coordinates: str
-) -> gs.Tensor:
-    """[N, 1, *size] at the size of the input, linear along every axis."""
-    dims = op.shape(x)
-    batch = op.Slice(dims, [0], [1], [0])
-    size = layout.grid(x.shape)
-    # Along one axis alone not every device resizes: a height of 1 makes two of it.
-    flat = len(size) == 1
-    ones = [1, 1] if flat else [1]
-    if is_static(size):
-        sizes = op.Concat(batch, op.constant([*ones, *size]), axis=0)
-    else:
-        grid = op.Gather(dims, op.constant(list(layout.spatial)), axis=0)
-        sizes = op.Concat(batch, op.constant(ones), grid, axis=0)
-    found = op.Resize(
-        op.Unsqueeze(tensor, axes=[2]) if flat else tensor,
-        None,
-        None,
-        sizes,
-        mode="linear",
-        coordinate_transformation_mode=coordinates,
-    )
-    return op.Squeeze(found, axes=[2]) if flat else found

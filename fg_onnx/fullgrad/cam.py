@@ -12,8 +12,9 @@ import onnx_graphsurgeon as gs
 
 from fg_onnx.errors import UnsupportedModelError
 from fg_onnx.fullgrad.adjoint import Adjoint, Pullback
-from fg_onnx.fullgrad.aggregate import channels_first, on_grid, resized
+from fg_onnx.fullgrad.aggregate import channels_first, on_grid
 from fg_onnx.fullgrad.psi import Channels, contract
+from fg_onnx.fullgrad.resizing import resized
 from fg_onnx.graph.emit import Emitter
 from fg_onnx.graph.primal import Primal
 from fg_onnx.grid.layout import Layout
@@ -112,4 +113,4 @@ def class_map(
     positive = on_grid(op, op.Relu(total), 1, values, size)
     if size == input_layout.grid(x.shape):
         return positive
-    return resized(op, positive, x, input_layout, "half_pixel")
+    return resized(op, positive, size, x, input_layout, "half_pixel")

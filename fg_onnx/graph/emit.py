@@ -145,10 +145,6 @@ class Emitter:
         compared = self.Greater(tensor, bound) if side > 0 else self.Less(tensor, bound)
         return self.mask(compared, tensor)
 
-    def nonzero(self, tensor: gs.Tensor) -> gs.Tensor:
-        """Whether entries differ from 0, a byte for each."""
-        return self.cast(tensor, np.bool_)
-
     def halfway(self, tensor: gs.Tensor) -> gs.Tensor:
         """(1 + t) / 2 of what is between -1 and 1; in float32 in one pass."""
         if tensor.dtype != np.float32:

@@ -17,7 +17,6 @@ from fg_onnx.vjps.table import (
     elementwise,
     homogeneous,
     implicit,
-    masked,
     vjp,
 )
 
@@ -28,7 +27,7 @@ def _not_positive(op: Emitter, tensor: gs.Tensor) -> gs.Tensor:
 
 # The mask is taken from y, not x: then nothing but the activation reads the convolution's
 # output, and the runtime may fuse the two.
-masked("Relu", lambda op, p: op.nonzero(p.y), "ct * [y > 0]")
+elementwise("Relu", lambda op, p: op.above(p.y), "ct * [y > 0]", offset=homogeneous)
 
 
 def _leaky(op: Emitter, p: Primal) -> gs.Tensor:

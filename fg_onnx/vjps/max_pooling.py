@@ -1,10 +1,13 @@
 """MaxPool: the whole cotangent goes to the first maximum of each window, in row-major order.
 
 The first maximum in row-major order lies in the first row that holds the maximum, and in that row
-in the first column that does. So the choice is made one axis at a time, outermost first: between
-the maxima of the rows (``MaxPool`` with a window of one row), then between the entries of the row
-chosen. Along one axis the k taps of all windows are compared in order; a tap that equals the
-maximum takes what is left of the cotangent.
+in the first column that does. So the choice is made one axis at a time, outermost first. Two forms:
+
+- Of any windows: between the maxima of the rows (``MaxPool`` with a window of one row), then
+  between the entries of the row chosen. Along one axis the k taps of all windows are compared in
+  order; a tap that equals the maximum takes what is left of the cotangent.
+- Of windows that cover the array once: the maximum lies in one of the first rows if the ``MaxPool``
+  of these alone finds it, and likewise in one of the first columns.
 
 ``MaxPool``'s own Indices are not asked for: they leave the runtime's fast pooling kernel, and some
 devices do not have them. Channels are moved last, where a tap is a slice of long runs.
@@ -29,44 +32,77 @@ from fg_onnx.vjps.windows import Window, window
 def max_pool(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     """ct to the first maximum of each window, in row-major order."""
     w = window(op, p, p.attrs["kernel_shape"])
-    spatial = range(2, 2 + w.rank)
-    channels = size_of(op, p, p.x, 1)
-    sizes = [size_of(op, p, p.x, axis) for axis in spatial]
-    counts = [size_of(op, p, p.y, axis) for axis in spatial]
-    # The CPU's blocked layout is left for channels last at once, in one slow step, or for channels
-    # first, in which the mask of a ReLU is made, and then for channels last.
-    turned = _in_two_steps if _is_rectified(p.x) else _channels_last
-    x, maxima, ct = turned(op, p.x, sizes), turned(op, p.y, counts), turned(op, ct, counts)
+    x, *others = reversed(p.inputs)
+    assert x is not None
+    if others:  # x is the result of a ReLU
+        ct = op.Mul(ct, op.above(p.y))
+    spread = _spread_tiles if w.tiles(p.shape(p.x)[2:]) else _spread
+    return (spread(op, p, w, x, ct), *[None] * len(others))
+
+
+def _spread(op: Emitter, p: Primal, w: Window, x: gs.Tensor, ct: gs.Tensor) -> gs.Tensor:
+    channels, sizes, counts = _geometry(op, p, w)
+    maxima, ct, x = (_channels_last(op, tensor, w.rank) for tensor in (p.y, ct, x))
     for i in range(w.rank):
-        geometry = 1 + i, 2 + w.rank, w.kernel[i], w.strides[i], w.dilations[i]
-        size, count, begin = sizes[i], counts[i], w.begin[i]
-        axis: Axis
-        if isinstance(size, int) and isinstance(count, int) and isinstance(begin, int):
-            axis = KnownAxis(*geometry, size, count, begin)
-        else:
-            axis = UnknownAxis(*geometry, size, count, begin)
+        axis = _axis(w, i, sizes[i], counts[i])
         entries = _pooled_after(op, p, w, x, i)
         shares = _choose(op, entries, maxima, ct, axis)
         ct = axis.scatter(op, shares, [*sizes[:i], *counts[i:], channels])
         maxima = entries
-    return (op.Transpose(ct, perm=[0, 1 + w.rank, *range(1, 1 + w.rank)]),)
+    return _channels_first(op, ct, w.rank)
 
 
-def _channels_last(op: Emitter, tensor: gs.Tensor, grid: Sequence[Size]) -> gs.Tensor:
-    """[N, *grid, C] of [N, C, *grid]."""
-    return op.Transpose(tensor, perm=[0, *range(2, 2 + len(grid)), 1])
+def _spread_tiles(op: Emitter, p: Primal, w: Window, x: gs.Tensor, ct: gs.Tensor) -> gs.Tensor:
+    channels, sizes, counts = _geometry(op, p, w)
+
+    def spread(chosen: tuple[int, ...], share: gs.Tensor) -> gs.Tensor:
+        """The shares of the windows whose maximum has these first coordinates, where they belong.
+
+        They are channels-last, of the sizes that x has along the other axes.
+        """
+        i = len(chosen)
+        if i == w.rank:
+            return _channels_last(op, share, w.rank)
+        shares = {}
+        for tap in range(w.kernel[i] - 1):
+            first = [at + 1 for at in (*chosen, tap)]
+            most = op.MaxPool(
+                x, kernel_shape=[*first, *w.kernel[i + 1 :]], strides=list(w.strides)
+            )
+            found = op.Mul(share, op.mask(op.GreaterOrEqual(most, p.y), ct))
+            shares[tap] = spread((*chosen, tap), found)
+            share = op.Sub(share, found)
+        last = w.kernel[i] - 1
+        shares[last] = spread((*chosen, last), share)
+        axis = _axis(w, i, sizes[i], counts[i])
+        return axis.scatter(op, shares, [*counts[: i + 1], *sizes[i + 1 :], channels])
+
+    return _channels_first(op, spread((), ct), w.rank)
 
 
-def _in_two_steps(op: Emitter, tensor: gs.Tensor, grid: Sequence[Size]) -> gs.Tensor:
-    """The same, by a Transpose that the CPU does not join with what it changes the layout by."""
-    if not all(isinstance(size, int) for size in grid):
-        return _channels_last(op, tensor, grid)
-    flat = op.Transpose(op.Reshape(tensor, [0, 0, -1]), perm=[0, 2, 1])
-    return op.Reshape(flat, [0, *grid, -1])
+def _geometry(op: Emitter, p: Primal, w: Window) -> tuple[Size, list[Size], list[Size]]:
+    """The number of channels, and the sizes of the array and of the grid of windows."""
+    spatial = range(2, 2 + w.rank)
+    sizes = [size_of(op, p, p.x, axis) for axis in spatial]
+    counts = [size_of(op, p, p.y, axis) for axis in spatial]
+    return size_of(op, p, p.x, 1), sizes, counts
 
 
-def _is_rectified(x: gs.Tensor) -> bool:
-    return any(node.op == "Relu" for node in x.inputs)
+def _axis(w: Window, i: int, size: Size, count: Size) -> Axis:
+    """The windows along a spatial axis of an array that has its channels last."""
+    geometry = 1 + i, 2 + w.rank, w.kernel[i], w.strides[i], w.dilations[i]
+    begin = w.begin[i]
+    if isinstance(size, int) and isinstance(count, int) and isinstance(begin, int):
+        return KnownAxis(*geometry, size, count, begin)
+    return UnknownAxis(*geometry, size, count, begin)
+
+
+def _channels_last(op: Emitter, tensor: gs.Tensor, rank: int) -> gs.Tensor:
+    return op.Transpose(tensor, perm=[0, *range(2, 2 + rank), 1])
+
+
+def _channels_first(op: Emitter, tensor: gs.Tensor, rank: int) -> gs.Tensor:
+    return op.Transpose(tensor, perm=[0, 1 + rank, *range(1, 1 + rank)])
 
 
 def _pooled_after(op: Emitter, p: Primal, w: Window, x: gs.Tensor, axis: int) -> gs.Tensor:

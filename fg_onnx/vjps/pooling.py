@@ -19,14 +19,18 @@ from fg_onnx.vjps.windows import Window, window
 def global_average_pool(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     """ct / (H W) at every position."""
     spatial = list(range(2, len(p.shape(p.x))))
-    return (op.Expand(op.Div(ct, count(op, p, spatial)), op.shape(p.x)),)
+    share = op.Div(ct, count(op, p, spatial))
+    grid = p.shape(p.x)[2:]
+    if is_static(grid):  # half of the time that the CPU needs for Expand
+        return (op.Mul(share, op.constant(np.ones([1, 1, *grid]), p.x.dtype)),)
+    return (op.Expand(share, op.shape(p.x)),)
 
 
 @vjp("AveragePool", axes="channels-first")
 def average_pool(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     """ct / (positions averaged), added over each window."""
     w = window(op, p, p.attrs["kernel_shape"])
-    if _tiles(p, w):
+    if w.tiles(p.shape(p.x)[2:]):
         share = op.Div(ct, float(np.prod(w.kernel)))
         return (repeated(op, share, w.kernel),)
     share = op.Div(ct, _divisor(op, p, w))
@@ -38,18 +42,6 @@ def average_pool(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     if pads is not None:  # much faster than ConvTranspose on the CPU; 1 is 1 flipped
         return (convolve_back(op, share, ones, w, channels, pads),)
     return (scatter_windows(op, p, share, ones, w, channels),)
-
-
-def _tiles(p: Primal, w: Window) -> bool:
-    """Whether the windows cover the input once and without a rest."""
-    shape = p.shape(p.x)[2:]
-    return (
-        w.rank == 2
-        and w.kernel == w.strides
-        and w.pads == [0] * 4
-        and all(isinstance(s, int) and s % k == 0 for s, k in zip(shape, w.kernel, strict=True))
-        and set(w.dilations) == {1}
-    )
 
 
 def _divisor(op: Emitter, p: Primal, w: Window) -> gs.Tensor | float:

@@ -68,7 +68,6 @@ class Scaled:
 
 OffsetOf: TypeAlias = Callable[[Primal], "Offset | tuple[Offset, ...] | None"]
 Term: TypeAlias = Callable[[Emitter, Primal, gs.Tensor, Cotangents], "gs.Tensor | Scaled"]
-Mask: TypeAlias = Callable[[Emitter, Primal], gs.Tensor]
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,6 @@ class Rule:
             them as a product of matrices does, joins tensors along its ``axis``, or makes new ones.
         summary: the first line of the rule's docstring, or the formula.
         since: the oldest version of the operator that it holds for.
-        mask: bool in the shape of ``y``, which is all that the rule needs of the node's values.
     """
 
     op_type: str
@@ -100,7 +98,6 @@ class Rule:
     axes: Axes
     summary: str
     since: int = 1
-    mask: Mask | None = None
 
     def offsets(self, p: Primal) -> tuple[Offset, ...]:
         """The parts of a node's offset, each a site; none where it is zero."""
@@ -159,16 +156,6 @@ def elementwise(
 
     _claim(op_type)
     RULES[op_type] = Rule(op_type, rule, offset, term, 1, "kept", formula)
-
-
-def masked(op_type: str, mask: Mask, formula: str) -> None:
-    """Register ``y = phi(x)``, homogeneous, whose slope is 1 where the mask is true, else 0."""
-
-    def rule(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
-        return (op.Mul(ct, op.mask(mask(op, p), ct)),)
-
-    _claim(op_type)
-    RULES[op_type] = Rule(op_type, rule, homogeneous, None, 1, "kept", formula, mask=mask)
 
 
 def zero(reason: str, *op_types: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +37,19 @@ class Window:
         """The padding as an attribute; None where it is only known at run time."""
         both = [pad for pad in (*self.begin, *self.end) if isinstance(pad, int)]
         return both if len(both) == 2 * self.rank else None
+
+    def tiles(self, shape: Sequence[int | str | None]) -> bool:
+        """Whether, in two axes, the windows cover a grid of this shape once and without a rest."""
+        return (
+            self.rank == 2
+            and self.kernel == self.strides
+            and self.pads == [0] * 4
+            and all(
+                isinstance(size, int) and size % k == 0
+                for size, k in zip(shape, self.kernel, strict=True)
+            )
+            and set(self.dilations) == {1}
+        )
 
     @property
     def symmetric(self) -> bool:

@@ -147,10 +147,8 @@ def test_they_cost_no_pass_of_their_own(tmp_path):
     options = ort.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
     counts = []
-    path = net(tmp_path / "net.onnx", "r1 = Clip (c1, zero, six)", **SCALARS)
-    for model in (made := instrument(path), add_probes(made)[0]):
+    for model in (made := instrument(net(tmp_path / "net.onnx")), add_probes(made)[0]):
         ort.InferenceSession(model.model.SerializeToString(), options)
         nodes = onnx.load(options.optimized_model_filepath).graph.node
-        counts.append([sum(node.op_type == op for node in nodes) for op in ("Cast", "HardSigmoid")])
-    assert counts[0] == counts[1]
-    assert min(counts[0]) > 0
+        counts.append(sum(node.op_type == "HardSigmoid" for node in nodes))
+    assert counts[0] == counts[1] > 0

@@ -5,6 +5,8 @@ Instrumenting wants an image and a row of scores for it; this takes any two tens
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
@@ -15,6 +17,7 @@ from fg_onnx.fullgrad.sites import find_sites
 from fg_onnx.fullgrad.terms import site_term
 from fg_onnx.graph import working
 from fg_onnx.graph.emit import Emitter
+from fg_onnx.graph.primal import Primal
 from fg_onnx.graph.views import Views
 from fg_onnx.grid.layouts import Layouts
 from fg_onnx.source import model
@@ -23,8 +26,10 @@ from fg_onnx.steps import find_steps
 from .harness import Arrays, publish
 
 
-def plan_adjoint(proto: onnx.ModelProto, x: str, y: str) -> onnx.ModelProto:
-    """The model with its adjoint from tensor ``y`` to input ``x``.
+def plan_adjoint(
+    proto: onnx.ModelProto, x: str, y: str, steps: Callable[..., Sequence[Primal]] = list
+) -> onnx.ModelProto:
+    """The model with its adjoint from tensor ``y`` to input ``x``, of what ``steps`` makes of them.
 
     Its new input is ``ct``; its new outputs are ``pulled``, and ``term/<i>`` for every site.
 
@@ -42,7 +47,8 @@ def plan_adjoint(proto: onnx.ModelProto, x: str, y: str) -> onnx.ModelProto:
     graph.inputs.append(ct)
     op = Emitter(graph, model.opset_of(proto))
     views = Views(op, primals)
-    adjoint = append_adjoint(op, primals, tensors[x], tensors[y], views.of(ct), views.primal)
+    ct_y = views.of(ct)
+    adjoint = append_adjoint(op, steps(primals), tensors[x], tensors[y], ct_y, views.primal)
     count = len(graph.outputs)
     assert adjoint.input_gradient is not None
     publish(graph, adjoint.input_gradient, "pulled")

@@ -277,6 +277,7 @@ POOLS = {
     "all-zero-with-pads": (np.zeros((1, 1, 6, 6)), 3, 2, 1),
     "all-negative-with-pads": (-np.ones((1, 1, 6, 6)), 3, 2, 1),
     "integers-tiles": (_integers(0, 2, 3, 6, 6), 2, 2),
+    "integers-tiles-of-three": (_integers(6, 2, 3, 6, 9), 3, 3),
     "integers-tiles-with-rest": (_integers(1, 2, 3, 7, 7), 2, 2),
     "integers-overlapping": (_integers(2, 2, 3, 7, 7), 3, 2),
     "integers-overlapping-pads": (_integers(3, 2, 3, 8, 8), 3, 2, 1),

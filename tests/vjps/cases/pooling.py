@@ -140,6 +140,7 @@ POOLING = [
         "MaxPool", distinct(1, 2, 4, 3, 5, dims=("N", 2, "D", 3, "W")), note="symbolic-3-D",
         kernel_shape=[2, 2, 3], strides=[2, 1, 2], pads=[0, 0, 1, 0, 0, 1],
     ),
+    *max_pool("uneven-tiles", 2, 2, 4, 6, kernel_shape=[2, 3], strides=[2, 3]),
     *max_pool("dilations", 1, 2, 7, 8, kernel_shape=[3, 2], dilations=[2, 3]),
     *max_pool(
         "dilations-stride", 1, 2, 8, 8, kernel_shape=[2, 2], dilations=[3, 2], strides=[2, 2]
