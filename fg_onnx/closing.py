@@ -12,6 +12,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+import onnx
+from google.protobuf.message import DecodeError
+
 from fg_onnx import manifest
 
 _Data: TypeAlias = "bytes | bytearray | mmap.mmap"
@@ -49,6 +52,21 @@ def closed_file(path: Path) -> str | bytes:
             return changed[:] if places else str(path)
     except (OSError, ValueError):  # mmap has a ValueError for an empty file
         return str(path)
+
+
+def inputs_of(path: Path) -> list[onnx.ValueInfoProto]:
+    """The inputs of a file, promoted biases among them; none where it cannot be read."""
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return [
+                onnx.ValueInfoProto.FromString(data[start:stop])
+                for _, number, begin, end in _fields(data, 0, len(data))
+                if number == _GRAPH
+                for _, inner, start, stop in _fields(data, begin, end)
+                if inner == _INPUT
+            ]
+    except (OSError, ValueError, DecodeError):
+        return []
 
 
 def _promoted(data: _Data) -> Sequence[int]:

@@ -101,8 +101,17 @@ def parse_device(spec: str) -> Device | None:
     return Device(found["gpu"] or _CPU, int(found["index"] or 0))
 
 
-def open_on(spec: str, model: str | bytes, options: Any = None, *, tf32: bool = False) -> Any:
+def open_on(
+    spec: str,
+    model: str | bytes,
+    options: Any = None,
+    *,
+    tf32: bool = False,
+    patterns: bool = False,
+) -> Any:
     """An ``InferenceSession`` on the device that is named; with ``auto``, on CUDA if it is there.
+
+    ``patterns`` is as `open_session` takes it.
 
     Raises:
         InputError: the text names no device.
@@ -112,11 +121,19 @@ def open_on(spec: str, model: str | bytes, options: Any = None, *, tf32: bool = 
     device = parse_device(spec) or _best()
     if device.is_gpu:
         require_device(device)
-    return open_session(model, device.providers(tf32=tf32), options)
+    return open_session(model, device.providers(tf32=tf32), options, patterns=patterns)
 
 
-def open_with(providers: Sequence[Provider], model: str | bytes, options: Any = None) -> Any:
+def open_with(
+    providers: Sequence[Provider],
+    model: str | bytes,
+    options: Any = None,
+    *,
+    patterns: bool = False,
+) -> Any:
     """An ``InferenceSession`` on execution providers, all of which come up.
+
+    ``patterns`` is as `open_session` takes it.
 
     Raises:
         InputError: they are not given as `Provider` has it.
@@ -130,7 +147,7 @@ def open_with(providers: Sequence[Provider], model: str | bytes, options: Any = 
             'give names, or names with their options: ["CPUExecutionProvider"]',
         )
     try:
-        return open_session(model, providers, options)
+        return open_session(model, providers, options, patterns=patterns)
     except ModelError:
         try:
             open_session(_probe(), providers)

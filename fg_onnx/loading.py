@@ -17,9 +17,10 @@ from typing import Any
 import onnx
 
 from fg_onnx import manifest
-from fg_onnx.closing import closed, closed_file
+from fg_onnx.closing import closed, closed_file, inputs_of
 from fg_onnx.forward import forward_part
 from fg_onnx.instrumentation import Instrumented
+from fg_onnx.parts import are_light
 
 
 class Loader:
@@ -28,13 +29,13 @@ class Loader:
     Args:
         model: the path of an instrumented model, or what `instrument` returned.
         opened: opens a session on a path or bytes, of so many threads on the CPU; None: as many as
-            the runtime takes.
+            the runtime takes; and whether its runs take little memory.
     """
 
     def __init__(
         self,
         model: str | os.PathLike[str] | Instrumented,
-        opened: Callable[[str | bytes, int | None], Any],
+        opened: Callable[[str | bytes, int | None, bool], Any],
     ) -> None:
         self._model = model
         self._opened = opened
@@ -47,6 +48,14 @@ class Loader:
         if isinstance(self._model, Instrumented):
             return int(self._model.model.ByteSize())
         return Path(self._model).stat().st_size
+
+    @cached_property
+    def _is_light(self) -> bool:
+        if isinstance(self._model, Instrumented):
+            inputs = list(self._model.model.graph.input)
+        else:
+            inputs = inputs_of(Path(self._model))
+        return are_light(map(_dims, inputs), self.size)
 
     def session(
         self, *, ranking: str | None = None, fed: bool = False, threads: int | None = None
@@ -64,7 +73,8 @@ class Loader:
         form = (ranking, fed, threads)
         with self._opening:
             if form not in self._sessions:
-                self._sessions[form] = self._opened(self._source(ranking, fed), threads)
+                source = self._source(ranking, fed)
+                self._sessions[form] = self._opened(source, threads, self._is_light)
             return self._sessions[form]
 
     def _source(self, ranking: str | None, fed: bool) -> str | bytes:
@@ -78,6 +88,12 @@ class Loader:
             proto = forward_part(proto, ranking)
         data = bytes(proto.SerializeToString())
         return data if fed else closed(data)
+
+
+def _dims(value: onnx.ValueInfoProto) -> list[int | None]:
+    """Of an input, None where they are not known."""
+    dims = value.type.tensor_type.shape.dim
+    return [dim.dim_value if dim.HasField("dim_value") else None for dim in dims]
 
 
 def feeds_biases(names: Iterable[str]) -> bool:

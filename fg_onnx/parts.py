@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from fg_onnx.manifest import LayoutName
 
@@ -22,6 +22,9 @@ WEIGHTS = 64 * 2**20
 
 MOST_FOR_WEIGHTS = 4
 
+NUMBERS = 2 * 3 * PIXELS
+"""Of an image of three channels and twice `PIXELS`."""
+
 
 def pixels_of(shape: Sequence[int], layout: LayoutName | None) -> int:
     """Of one image in a batch of that shape; where it has no grid, the numbers it consists of."""
@@ -32,6 +35,18 @@ def pixels_of(shape: Sequence[int], layout: LayoutName | None) -> int:
 def images_of_a_run(pixels: int, weights: int) -> int:
     """How many images of so many pixels a run takes at most, by a model of so many bytes."""
     return max(1, PIXELS // max(1, pixels), min(weights // WEIGHTS, MOST_FOR_WEIGHTS))
+
+
+def are_light(inputs: Iterable[Sequence[int | None]], weights: int) -> bool:
+    """Whether runs take little memory, by the shapes of a model's inputs and its bytes.
+
+    That is where one has one image, or several that are small, and the size of images is known.
+    """
+    of_an_image = [dims[1:] for dims in inputs]
+    if weights >= 2 * WEIGHTS or not of_an_image:
+        return False
+    known = [[dim for dim in dims if dim is not None] for dims in of_an_image]
+    return known == of_an_image and max(map(math.prod, known)) <= NUMBERS
 
 
 def parts(count: int, most: int, runs: int) -> list[slice]:

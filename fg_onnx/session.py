@@ -81,11 +81,11 @@ class Session:
                 "give one of them; a provider's own options stand beside its name",
             )
 
-        def load(source: str | bytes, threads: int | None) -> Any:
+        def load(source: str | bytes, threads: int | None, light: bool) -> Any:
             options = _options(threads)
             if providers is None:
-                return open_on(device, source, options, tf32=tf32)
-            return open_with(providers, source, options)
+                return open_on(device, source, options, tf32=tf32, patterns=light)
+            return open_with(providers, source, options, patterns=light)
 
         loader = Loader(model if isinstance(model, Instrumented) else existing(model), load)
         self._session = loader.session(threads=threads)

@@ -6,14 +6,15 @@ import numpy as np
 import onnx
 import pytest
 from conftest import run
-from graphs import convolutions
+from graphs import convolutions, noise, resized_input, two_stages
 
 from fg_onnx import Session, instrument
+from fg_onnx import session as session_module
 from fg_onnx.cores import Shares, shares
 from fg_onnx.errors import InputError
 from fg_onnx.loading import Loader
 from fg_onnx.manifest import BIAS, EMITS
-from fg_onnx.parts import PIXELS, images_of_a_run, parts, pixels_of
+from fg_onnx.parts import PIXELS, are_light, images_of_a_run, parts, pixels_of
 from fg_onnx.runs import Runs
 
 LAYER = "h{i} = Conv <pads=[1,1,1,1]> ({x}, w{i}, b{i}) a{i} = Relu (h{i})"
@@ -92,6 +93,38 @@ def test_images_of_a_run_are_a_photograph_or_as_many_as_the_weights_pay_for(
     side, mebibytes, wanted
 ):
     assert images_of_a_run(side * side, mebibytes * 2**20) == wanted
+
+
+@pytest.mark.parametrize(
+    ("inputs", "mebibytes", "light"),
+    [
+        ([["N", 3, 224, 224]], 100, True),
+        ([[None, 299, 299, 3]], 100, True),
+        ([["N", 3, 480, 480]], 100, False),
+        ([["N", 3, 224, 224]], 140, False),
+        ([["N", 3, None, None]], 10, False),
+        ([["N", 3, 224, 224], ["N", None]], 10, False),
+        ([["N", 3, 224, 224], []], 10, True),
+        ([], 10, False),
+    ],
+)
+def test_runs_take_little_memory_where_images_are_known_to_be_small(inputs, mebibytes, light):
+    assert are_light(inputs, mebibytes * 2**20) == light
+
+
+@pytest.mark.parametrize("from_file", [True, False])
+@pytest.mark.parametrize(("size", "light"), [((3, 16, 16), True), ((3, "H", "W"), False)])
+def test_memory_patterns_are_for_small_images(monkeypatch, tmp_path, size, light, from_file):
+    given, inner = [], session_module.open_on
+    monkeypatch.setattr(
+        session_module,
+        "open_on",
+        lambda *plain, **named: given.append(named["patterns"]) or inner(*plain, **named),
+    )
+    made = instrument(resized_input(two_stages(16, 16), "N", *size))
+    session = Session(made.save(tmp_path / "net.onnx") if from_file else made, device="cpu")
+    session.explain(noise(2, 3, 16, 16), feeds={f"{BIAS}c1": np.zeros(6, np.float32)})
+    assert given == [light, light]
 
 
 @pytest.mark.parametrize(

@@ -46,9 +46,7 @@ def _by_matrices(
     return op.MatMul(op.MatMul(rows, tensor), columns)
 
 
-def _identity_resized(
-    op: Emitter, count: int, shape: Sequence[int], coordinates: str
-) -> gs.Tensor:
+def _identity_resized(op: Emitter, count: int, shape: Sequence[int], coordinates: str) -> gs.Tensor:
     """The matrix of an interpolation, of ``shape``."""
     identity = op.constant(np.eye(count, dtype=np.float32)[None, None])
     sizes = op.constant([1, 1, *shape], np.int64)

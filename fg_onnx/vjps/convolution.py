@@ -24,7 +24,6 @@ from fg_onnx.vjps.stretching import stretched
 from fg_onnx.vjps.table import Cotangents, Offset, vjp
 from fg_onnx.vjps.windows import Window, window
 
-
 _FEW = 8
 """Channels to go back to, up to which a ConvTranspose is faster: from 3 by 1.5 to 8 times."""
 

@@ -15,8 +15,6 @@ devices do not have them. Channels are moved last, where a tap is a slice of lon
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import onnx_graphsurgeon as gs
 
@@ -66,9 +64,7 @@ def _spread_tiles(op: Emitter, p: Primal, w: Window, x: gs.Tensor, ct: gs.Tensor
         shares = {}
         for tap in range(w.kernel[i] - 1):
             first = [at + 1 for at in (*chosen, tap)]
-            most = op.MaxPool(
-                x, kernel_shape=[*first, *w.kernel[i + 1 :]], strides=list(w.strides)
-            )
+            most = op.MaxPool(x, kernel_shape=[*first, *w.kernel[i + 1 :]], strides=list(w.strides))
             found = op.Mul(share, op.mask(op.GreaterOrEqual(most, p.y), ct))
             shares[tap] = spread((*chosen, tap), found)
             share = op.Sub(share, found)
