@@ -55,6 +55,18 @@ def test_depthwise_strided_convolutions_go_back_by_convolutions(group, transpose
     assert sum(node.op_type == "ConvTranspose" for node in made) == transposed
 
 
+@pytest.mark.parametrize(("channels", "transposed"), [(1, 1), (3, 1), (8, 1), (9, 0), (None, 0)])
+def test_few_channels_are_gone_back_to_by_a_transposed_convolution(channels, transposed):
+    count = channels or 3
+    weights = {"w": draw("w", 4, count, 3, 3)}
+    head = {"fc_weight": draw("fc_weight", 5, 4), "fc_bias": draw("fc_bias", 5)}
+    inputs = f"float[N,{channels or 'C'},16,16] x"
+    model = build("h = Conv <pads = [1,1,1,1]> (x, w)" + HEAD, weights | head, inputs=inputs)
+    made = emitted(instrument(model, emit=["input-gradient"]).model)
+    assert sum(node.op_type == "ConvTranspose" for node in made) == transposed
+    assert sum(node.op_type == "Conv" for node in made) == 1 - transposed
+
+
 def test_a_trap_is_found():
     model = onnx.parser.parse_model("""
         <ir_version: 8, opset_import: ["": 17]>
