@@ -43,7 +43,7 @@ def _kernel(p: Primal) -> list[int]:
 
 @vjp("Conv", offset=_bias, axes="channels-first")
 def conv(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
-    """ct convolved with w flipped and transposed; strides or few channels: conv_transpose(ct, w)."""
+    """ct convolved with w flipped and transposed; with strides or few channels conv_transpose."""
     _check(p)
     w = window(op, p, _kernel(p))
     pads = w.adjoint_pads
