@@ -52,10 +52,8 @@ class Loader:
     @cached_property
     def _is_light(self) -> bool:
         if isinstance(self._model, Instrumented):
-            inputs = list(self._model.model.graph.input)
-        else:
-            inputs = inputs_of(Path(self._model))
-        return are_light(map(_dims, inputs), self.size)
+            return is_light(self._model.model.graph.input, self.size)
+        return is_light(inputs_of(Path(self._model)), self.size)
 
     def session(
         self, *, ranking: str | None = None, fed: bool = False, threads: int | None = None
@@ -90,10 +88,18 @@ class Loader:
         return data if fed else closed(data)
 
 
-def _dims(value: onnx.ValueInfoProto) -> list[int | None]:
-    """Of an input, None where they are not known."""
-    dims = value.type.tensor_type.shape.dim
-    return [dim.dim_value if dim.HasField("dim_value") else None for dim in dims]
+def is_light(inputs: Iterable[onnx.ValueInfoProto], size: int) -> bool:
+    """Whether runs of a model of these inputs, and of so many bytes, take little memory."""
+    fed = [value for value in inputs if not feeds_biases([value.name])]
+    return are_light([_shape(value) for value in fed], size)
+
+
+def _shape(value: onnx.ValueInfoProto) -> list[int | None] | None:
+    """Of an input; None for what is not known of it."""
+    tensor = value.type.tensor_type
+    if not tensor.HasField("shape"):
+        return None
+    return [dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim]
 
 
 def feeds_biases(names: Iterable[str]) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 from fg_onnx.manifest import LayoutName
 
@@ -22,8 +22,8 @@ WEIGHTS = 64 * 2**20
 
 MOST_FOR_WEIGHTS = 4
 
-NUMBERS = 2 * 3 * PIXELS
-"""Of an image of three channels and twice `PIXELS`."""
+LIGHT = 2 * 3 * PIXELS
+"""Numbers in an input of a run that takes little memory: twice `PIXELS` of three channels."""
 
 
 def pixels_of(shape: Sequence[int], layout: LayoutName | None) -> int:
@@ -37,16 +37,20 @@ def images_of_a_run(pixels: int, weights: int) -> int:
     return max(1, PIXELS // max(1, pixels), min(weights // WEIGHTS, MOST_FOR_WEIGHTS))
 
 
-def are_light(inputs: Iterable[Sequence[int | None]], weights: int) -> bool:
+def are_light(inputs: Collection[Sequence[int | None] | None], weights: int) -> bool:
     """Whether runs take little memory, by the shapes of a model's inputs and its bytes.
 
-    That is where one has one image, or several that are small, and the size of images is known.
+    A run has one image then, or several that are small: where their size is known, and parts of a
+    call are not made larger for the weights. None is a shape of which nothing is known.
     """
-    of_an_image = [dims[1:] for dims in inputs]
-    if weights >= 2 * WEIGHTS or not of_an_image:
+    return bool(inputs) and weights < 2 * WEIGHTS and all(map(_is_small, inputs))
+
+
+def _is_small(shape: Sequence[int | None] | None) -> bool:
+    """Of one input; a batch that is not known is one."""
+    if shape is None or None in shape[1:]:
         return False
-    known = [[dim for dim in dims if dim is not None] for dims in of_an_image]
-    return known == of_an_image and max(map(math.prod, known)) <= NUMBERS
+    return math.prod(dim for dim in shape if dim is not None) <= LIGHT
 
 
 def parts(count: int, most: int, runs: int) -> list[slice]:

@@ -68,10 +68,10 @@ def open_session(
         options = ort.SessionOptions()
         options.log_severity_level = 3
     if names == [_CPU]:
-        # A buffer of the forward part that is to hold a cotangent of its size later would be kept,
+        # A buffer of the forward part that is to hold a cotangent of its size later would be kept.
         options.enable_mem_reuse = False
-        # and from the second run of a shape on, one block for all tensors beside all that the
-        # first one took. It saves asking for each, for which runs side by side wait.
+        # One block for all tensors, from the second run of a shape on: it saves asking for each,
+        # for which runs side by side wait, but lies beside all that the first run took.
         options.enable_mem_pattern = patterns
     try:
         # Left to itself it would print an error of a provider on stdout, and go on with the CPU.

@@ -98,13 +98,16 @@ def test_images_of_a_run_are_a_photograph_or_as_many_as_the_weights_pay_for(
 @pytest.mark.parametrize(
     ("inputs", "mebibytes", "light"),
     [
-        ([["N", 3, 224, 224]], 100, True),
+        ([[None, 3, 224, 224]], 100, True),
         ([[None, 299, 299, 3]], 100, True),
-        ([["N", 3, 480, 480]], 100, False),
-        ([["N", 3, 224, 224]], 140, False),
-        ([["N", 3, None, None]], 10, False),
-        ([["N", 3, 224, 224], ["N", None]], 10, False),
-        ([["N", 3, 224, 224], []], 10, True),
+        ([[None, 3, 480, 480]], 100, False),
+        ([[None, 3, 224, 224]], 140, False),
+        ([[None, 3, None, None]], 10, False),
+        ([[None, 3, 224, 224], [None, None]], 10, False),
+        ([[None, 3, 224, 224], []], 10, True),
+        ([[8, 3, 224, 224]], 10, False),
+        ([[8, 3, 64, 64]], 10, True),
+        ([[None, 3, 224, 224], None], 10, False),
         ([], 10, False),
     ],
 )

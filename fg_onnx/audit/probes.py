@@ -106,7 +106,7 @@ def _count(
     """Nodes for the share of an image's values that are at an end: float [N, 1].
 
     They begin with the mask of the values that are not, written as the adjoint writes it, so that
-    ONNX Runtime computes the two at once.
+    ONNX Runtime computes the two at once; of a ReLU before a MaxPool the adjoint has none.
     """
     axes = numpy_helper.from_array(np.array([1], np.int64), f"{name}/axes")
     one = numpy_helper.from_array(np.array(1, np.float32), f"{name}/one")

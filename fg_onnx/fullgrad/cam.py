@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import onnx_graphsurgeon as gs
 
 from fg_onnx.errors import UnsupportedModelError
@@ -113,4 +114,4 @@ def class_map(
     positive = on_grid(op, op.Relu(total), 1, values, size)
     if size == input_layout.grid(x.shape):
         return positive
-    return resized(op, positive, size, x, input_layout, "half_pixel")
+    return resized(op, op.cast(positive, np.float32), size, x, input_layout, "half_pixel")

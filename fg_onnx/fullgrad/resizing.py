@@ -24,23 +24,24 @@ def resized(
     layout: Layout,
     coordinates: str,
 ) -> gs.Tensor:
-    """[N, 1, *size] at the size of the input ``x``, float32, linear along every axis.
+    """[N, 1, *size], float32, at the size of the input ``x``, linear along every axis.
 
+    A number that is none makes more than its neighbours so, where products are taken.
     ``coordinates`` is the ``coordinate_transformation_mode`` of ONNX's Resize,
     https://onnx.ai/onnx/operators/onnx__Resize.html.
     """
-    wanted = layout.grid(x.shape)
-    known = [dim for dim in size if isinstance(dim, int)]
-    if len(size) == 2 and is_static([*size, *wanted]) and max(known) <= _MOST_BY_MATRICES:
-        return _by_matrices(op, tensor, known, [int(dim) for dim in wanted if dim], coordinates)
-    return _at_once(op, tensor, x, layout, coordinates)
+    dims = [*size, *layout.grid(x.shape)]
+    known = [dim for dim in dims if isinstance(dim, int)]
+    if len(known) == len(dims) == 4 and max(known[:2]) <= _MOST_BY_MATRICES:
+        return _by_matrices(op, tensor, known, coordinates)
+    return _by_resize(op, tensor, x, layout, coordinates)
 
 
 def _by_matrices(
-    op: Emitter, tensor: gs.Tensor, size: Sequence[int], wanted: Sequence[int], coordinates: str
+    op: Emitter, tensor: gs.Tensor, sizes: Sequence[int], coordinates: str
 ) -> gs.Tensor:
     """A product for each axis, by what Resize makes of the identity: runtimes fold that."""
-    (height, width), (high, wide) = size, wanted
+    height, width, high, wide = sizes
     rows = _identity_resized(op, height, [high, height], coordinates)
     columns = _identity_resized(op, width, [width, wide], coordinates)
     return op.MatMul(op.MatMul(rows, tensor), columns)
@@ -53,9 +54,10 @@ def _identity_resized(op: Emitter, count: int, shape: Sequence[int], coordinates
     return op.Reshape(_linear(op, identity, sizes, coordinates), list(shape))
 
 
-def _at_once(
+def _by_resize(
     op: Emitter, tensor: gs.Tensor, x: gs.Tensor, layout: Layout, coordinates: str
 ) -> gs.Tensor:
+    """Of any rank, and of sizes that are known at run time alone."""
     dims = op.shape(x)
     batch = op.Slice(dims, [0], [1], [0])
     size = layout.grid(x.shape)

@@ -24,7 +24,7 @@ import onnx
 from fg_onnx.closing import closed
 from fg_onnx.devices import device_of, open_on, parse_device
 from fg_onnx.errors import InputError, first_line
-from fg_onnx.loading import feeds_biases
+from fg_onnx.loading import feeds_biases, is_light
 from fg_onnx.runtime import onnxruntime
 
 Array = npt.NDArray[Any]
@@ -117,7 +117,8 @@ def record(
         options = _options(ort, folder, threads)
         data = proto.SerializeToString()
         form = data if feeds_biases(feeds) else closed(data)
-        session = open_on(device, form, options, tf32=tf32)
+        patterns = is_light(proto.graph.input, len(data))
+        session = open_on(device, form, options, tf32=tf32, patterns=patterns)
         try:
             for _ in range(WARM_UP + runs):
                 _run(session, feeds)

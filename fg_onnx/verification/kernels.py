@@ -36,6 +36,7 @@ from fg_onnx.plan import Plan, make_plan
 from fg_onnx.runtime import open_session
 from fg_onnx.source import model
 from fg_onnx.source.order import in_order
+from fg_onnx.vjps.rectified_pooling import joined
 
 Array = npt.NDArray[Any]
 
@@ -96,7 +97,8 @@ def _standard(
     op = Emitter(plan.graph, plan.opset)
     views = Views(op, plan.primals)
     seeding = by_cotangent(op, views, plan.x, plan.y)
-    adjoint = append_adjoint(op, plan.primals, plan.x, plan.y, seeding.cotangent, views.primal)
+    steps = joined(plan.primals, names)
+    adjoint = append_adjoint(op, steps, plan.x, plan.y, seeding.cotangent, views.primal)
     found = {p.primal.y.name: p.cts[0] for p in adjoint.pullbacks.values()}
     found[plan.x.name] = adjoint.input_gradient
     tensors = plan.graph.tensors()

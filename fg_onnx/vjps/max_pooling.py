@@ -6,14 +6,16 @@ in the first column that does. So the choice is made one axis at a time, outermo
 - Of any windows: between the maxima of the rows (``MaxPool`` with a window of one row), then
   between the entries of the row chosen. Along one axis the k taps of all windows are compared in
   order; a tap that equals the maximum takes what is left of the cotangent.
-- Of windows that cover the array once: the maximum lies in one of the first rows if the ``MaxPool``
-  of these alone finds it, and likewise in one of the first columns.
+- Of small windows that cover the array once: the maximum lies in one of the first rows if the
+  ``MaxPool`` of these alone finds it, and likewise in one of the first columns.
 
 ``MaxPool``'s own Indices are not asked for: they leave the runtime's fast pooling kernel, and some
 devices do not have them. Channels are moved last, where a tap is a slice of long runs.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -25,22 +27,24 @@ from fg_onnx.vjps.table import Cotangents, vjp
 from fg_onnx.vjps.taps import Axis, KnownAxis, UnknownAxis
 from fg_onnx.vjps.windows import Window, window
 
+_MOST_TAPS = 4
+"""Of a window, each of which has a ``MaxPool`` of its own where windows cover the array once."""
+
 
 @vjp("MaxPool", axes="channels-first")
 def max_pool(op: Emitter, p: Primal, ct: gs.Tensor) -> Cotangents:
     """ct to the first maximum of each window, in row-major order."""
     w = window(op, p, p.attrs["kernel_shape"])
-    x, *others = reversed(p.inputs)
-    assert x is not None
-    if others:  # x is the result of a ReLU
-        ct = op.Mul(ct, op.above(p.y))
-    spread = _spread_tiles if w.tiles(p.shape(p.x)[2:]) else _spread
-    return (spread(op, p, w, x, ct), *[None] * len(others))
+    tiles = w.tiles(p.shape(p.x)[2:]) and math.prod(w.kernel) <= _MOST_TAPS
+    spread = _spread_tiles if tiles else _spread
+    if len(p.inputs) == 1:
+        return (spread(op, p, w, ct),)
+    return None, spread(op, p, w, op.Mul(ct, op.above(p.y)))  # x is rectified
 
 
-def _spread(op: Emitter, p: Primal, w: Window, x: gs.Tensor, ct: gs.Tensor) -> gs.Tensor:
+def _spread(op: Emitter, p: Primal, w: Window, ct: gs.Tensor) -> gs.Tensor:
     channels, sizes, counts = _geometry(op, p, w)
-    maxima, ct, x = (_channels_last(op, tensor, w.rank) for tensor in (p.y, ct, x))
+    maxima, ct, x = (_channels_last(op, tensor, w.rank) for tensor in (p.y, ct, p.x))
     for i in range(w.rank):
         axis = _axis(w, i, sizes[i], counts[i])
         entries = _pooled_after(op, p, w, x, i)
@@ -50,7 +54,8 @@ def _spread(op: Emitter, p: Primal, w: Window, x: gs.Tensor, ct: gs.Tensor) -> g
     return _channels_first(op, ct, w.rank)
 
 
-def _spread_tiles(op: Emitter, p: Primal, w: Window, x: gs.Tensor, ct: gs.Tensor) -> gs.Tensor:
+def _spread_tiles(op: Emitter, p: Primal, w: Window, ct: gs.Tensor) -> gs.Tensor:
+    """x is pooled as it came, in whatever layout the runtime has it."""
     channels, sizes, counts = _geometry(op, p, w)
 
     def spread(chosen: tuple[int, ...], share: gs.Tensor) -> gs.Tensor:
@@ -64,7 +69,8 @@ def _spread_tiles(op: Emitter, p: Primal, w: Window, x: gs.Tensor, ct: gs.Tensor
         shares = {}
         for tap in range(w.kernel[i] - 1):
             first = [at + 1 for at in (*chosen, tap)]
-            most = op.MaxPool(x, kernel_shape=[*first, *w.kernel[i + 1 :]], strides=list(w.strides))
+            seen = [*first, *w.kernel[i + 1 :]]
+            most = op.MaxPool(p.x, kernel_shape=seen, strides=list(w.strides))
             found = op.Mul(share, op.mask(op.GreaterOrEqual(most, p.y), ct))
             shares[tap] = spread((*chosen, tap), found)
             share = op.Sub(share, found)

@@ -13,9 +13,10 @@ from fg_onnx.graph.primal import Primal
 
 
 def joined(primals: Sequence[Primal], kept: Collection[str]) -> list[Primal]:
-    """The steps, every ReLU with the MaxPool behind it as one where nothing else reads its result.
+    """The steps, every ReLU and the MaxPool behind it as one where no other step goes back to it.
 
-    Such a MaxPool has two operands: the ReLU's, to which its cotangent goes, and the ReLU's result.
+    Such a MaxPool has two operands: the ReLU's result, which it pools, and the ReLU's own operand,
+    to which the cotangent goes.
 
     Args:
         primals: in topological order.
@@ -39,6 +40,6 @@ def joined(primals: Sequence[Primal], kept: Collection[str]) -> list[Primal]:
 
 
 def _joined(relu: Primal, pool: Primal) -> Primal:
-    operands = (relu.x, pool.x)
+    operands = (pool.x, relu.x)
     nodes = (*relu.nodes, *pool.nodes)
-    return replace(pool, inputs=operands, active=(True, False), nodes=nodes)
+    return replace(pool, inputs=operands, active=(False, True), nodes=nodes)

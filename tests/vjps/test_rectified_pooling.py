@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from graphs import resized_input, two_stages
 from onnx import parser
+from placement import emitted
 
 from fg_onnx import Session, instrument
 from fg_onnx.vjps.rectified_pooling import joined
@@ -23,10 +25,11 @@ WINDOWS = {
     "overlapping": "kernel_shape = [3,3], strides = [2,2], pads = [1,1,1,1]",
     "gaps": "kernel_shape = [2,2], strides = [3,3]",
 }
+WHOLE = "kernel_shape = [6,6]"
 READERS = {
     "MaxPool alone": ("y = Identity (p)", 0),
     "a sum too": ("g = GlobalAveragePool (r) y = Add (p, g)", 1),
-    "two MaxPools": ("q = MaxPool <kernel_shape = [1,1], strides = [6,6]> (r) y = Add (p, q)", 1),
+    "two MaxPools": (f"q = MaxPool <{WHOLE}> (r) y = Add (p, q)", 1),
 }
 
 
@@ -47,7 +50,7 @@ def integers(*shape: int) -> np.ndarray:
 
 @pytest.mark.parametrize("size", ["6,6", "H,W"])
 @pytest.mark.parametrize("window", WINDOWS.values(), ids=WINDOWS)
-def test_cotangents_are_the_same_to_the_bit(window: str, size: str) -> None:
+def test_cotangents_are_the_same(window: str, size: str) -> None:
     proto = net(window, size=size)
     x = integers(2, 3, 6, 6)
     y = evaluate(proto, {"x": x})["y"]
@@ -62,9 +65,8 @@ def test_cotangents_are_the_same_to_the_bit(window: str, size: str) -> None:
 
 @pytest.mark.parametrize(("rest", "left"), READERS.values(), ids=READERS)
 def test_a_relu_that_others_read_keeps_its_own_step(rest: str, left: int) -> None:
-    window = "kernel_shape = [6,6]" if "q" in rest or "g" in rest else WINDOWS["tiles"]
     seen: list[Any] = []
-    plan_adjoint(net(window, rest), "x", "y", lambda steps: seen.extend(JOINED(steps)) or seen)
+    plan_adjoint(net(WHOLE, rest), "x", "y", lambda steps: seen.extend(JOINED(steps)) or seen)
     assert sum(p.op_type == "Relu" for p in seen) == left
 
 
@@ -76,6 +78,25 @@ def test_no_mask_of_the_size_of_the_relu_is_made() -> None:
     }
     masks = [shapes[node.output[0]] for node in made.graph.node if node.op_type == "Greater"]
     assert masks == [[6, 6]]
+
+
+@pytest.mark.parametrize("size", [(16, 12), ("H", "W")])
+def test_what_is_emitted_reads_nothing_before_the_relu(size: tuple[int | str, ...]) -> None:
+    """Read by anything but its ReLU, a convolution would not be fused with it."""
+    made = emitted(instrument(resized_input(two_stages(16, 12), "N", 3, *size)).model)
+    read = [name for node in made for name in node.input]
+    assert "c1" not in read
+    assert "r1" in read
+    assert [n.input[0] for n in made if n.op_type == "HardSigmoid"] == ["h", "small"]
+
+
+def test_large_tiles_are_not_pooled_for_each_of_their_entries() -> None:
+    model = parser.parse_model(
+        '<ir_version: 8, opset_import: ["": 17]> g (float[N,2,8,8] x) => (float[N,2] y) '
+        "{ p = MaxPool <kernel_shape = [8,8], strides = [8,8]> (x) y = Flatten (p) }"
+    )
+    made = emitted(instrument(model, emit=["input-gradient"]).model)
+    assert sum(node.op_type == "MaxPool" for node in made) == 1
 
 
 def test_grad_cam_sees_the_cotangent_of_a_relu_before_its_mask() -> None:
