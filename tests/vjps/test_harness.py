@@ -85,8 +85,8 @@ def test_a_kernel_that_is_not_flipped_fails(monkeypatch):
         "_adjoint_weight",
         lambda op, p, w: op.Transpose(p.inputs[1], perm=[1, 0, *range(2, 2 + w.rank)]),
     )
-    assert dot_product_error(named("Conv", "2-D")) > CAUGHT
-    assert dot_product_error(named("Conv", "pointwise")) < CAUGHT
+    assert dot_product_error(named("Conv", "wide")) > CAUGHT
+    assert dot_product_error(named("Conv", "wide-pointwise")) < CAUGHT
 
 
 def test_a_scattered_kernel_with_its_axes_swapped_fails(monkeypatch):

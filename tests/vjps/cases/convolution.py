@@ -101,6 +101,33 @@ CONVOLUTION = [
         dilations=[2],
     ),
     exact("Conv", live(1, 2, 5, 5), Fed(weight(3, 2, 3, 3)), Fed(weight(3)), note="run-time"),
+    *(
+        exact(
+            "Conv",
+            Live((1, 2, 6, 7), dims=("N", 2, "H", "W")),
+            weight(3, 2, 3, 3),
+            note=note,
+            pads=pads,
+        )
+        for note, pads in (("symbolic-pads", [1] * 4), ("symbolic-uneven-pads", [1, 0, 2, 1]))
+    ),
+    # Few channels are gone back to by ConvTranspose, more of them by Conv.
+    *conv("wide", (1, 9, 5, 6), 4, 9, 3, 2),
+    *conv("wide-pointwise", (2, 9, 4, 4), 5, 9, 1, 1),
+    *conv("wide-one-of-two-axes", (1, 9, 4, 6), 4, 9, 1, 3),
+    *conv("wide-uneven-pads", (1, 9, 5, 6), 3, 9, 3, 4, pads=[0, 2, 2, 1]),
+    *conv("wide-pads-beyond-kernel", (1, 9, 4, 5), 3, 9, 2, 2, pads=[3, 2, 2, 4]),
+    *conv("wide-dilations", (1, 9, 9, 8), 3, 9, 3, 3, dilations=[2, 3], pads=[2, 3, 2, 3]),
+    *conv("wide-same-upper", (1, 9, 5, 6), 3, 9, 2, 4, auto_pad="SAME_UPPER"),
+    *conv("wide-same-lower", (1, 9, 5, 6), 3, 9, 2, 4, auto_pad="SAME_LOWER"),
+    exact("Conv", live(1, 9, 5, 5), Fed(weight(3, 9, 3, 3)), Fed(weight(3)), note="wide-run-time"),
+    exact(
+        "Conv",
+        Live((1, 9, 5, 6), dims=("N", 9, "H", "W")),
+        weight(3, 9, 3, 3),
+        note="wide-symbolic-sizes",
+        pads=[1, 0, 1, 2],
+    ),
 ]
 
 
