@@ -213,13 +213,15 @@ def imported(name: str, given: Any) -> DeviceArray:
     Raises:
         InputError: it cannot be shared: it is not contiguous, say, or records gradients.
     """
-    ort = onnxruntime()
-    bindings = importlib.import_module("onnxruntime.capi._pybind_state")
-    dtype = getattr(given, "dtype", None)
-    is_bool = str(getattr(dtype, "name", dtype)).rpartition(".")[2] == "bool"
+    values = onnxruntime().OrtValue
     try:
-        # OrtValue.from_dlpack, which the oldest runtimes have at this place only
-        return DeviceArray(ort.OrtValue(bindings.OrtValue.from_dlpack(given.__dlpack__(), is_bool)))
+        if hasattr(values, "from_dlpack"):
+            return DeviceArray(values.from_dlpack(given))
+        # Older runtimes have it elsewhere, and are to be told of truth values.
+        bindings = importlib.import_module("onnxruntime.capi._pybind_state")
+        dtype = getattr(given, "dtype", None)
+        is_bool = str(getattr(dtype, "name", dtype)).rpartition(".")[2] == "bool"
+        return DeviceArray(values(bindings.OrtValue.from_dlpack(given.__dlpack__(), is_bool)))
     except Exception as error:
         raise _not_shared(name, error) from error
 

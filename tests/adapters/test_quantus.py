@@ -28,6 +28,9 @@ from torch import nn  # noqa: E402
 from fg_onnx.adapters.quantus import explain_func, quantus_model  # noqa: E402
 
 BOUND = 1e-4
+# Of correlations of ranks, which MPRT gives: one of 192 pixels that moves by d of them, as those do
+# whose gradient is rounding alone, changes one by 6 (d / 192)^2 / 192. This is a d of 24.
+RANKS = 5e-4
 SEED = 42  # Quantus's own of its randomisations
 
 
@@ -68,11 +71,11 @@ def judged(metric, model, pair, explain, **more):
     return flat(metric(model=model, explain_func=explain, **{**call, **more}))
 
 
-def same(found, expected):
+def same(found, expected, bound=BOUND):
     assert found.shape == expected.shape
     assert np.isfinite(expected).all()
     assert len(np.unique(expected)) > 1  # it says something of the images
-    assert np.abs(found - expected).max() <= BOUND * np.abs(expected).max()
+    assert np.abs(found - expected).max() <= bound * np.abs(expected).max()
 
 
 QUIET = {"disable_warnings": True}
@@ -97,7 +100,7 @@ def test_a_metric_says_what_it_says_of_the_net(pair, model, name):
         return getattr(quantus, name)(**METRICS[name], **QUIET)
 
     found = judged(metric(), model, pair, explain_func("input-gradient"))
-    same(found, judged(metric(), pair.net, pair, by_torch))
+    same(found, judged(metric(), pair.net, pair, by_torch), RANKS if "MPRT" in name else BOUND)
 
 
 # These rank pixels, and rounding may swap two: so the maps are the same.
@@ -135,7 +138,7 @@ def test_layers_are_redrawn_in_order(pair, model, order):
         return quantus.MPRT(layer_order=order, **QUIET)
 
     found = judged(metric(), model, pair, explain_func("input-gradient"))
-    same(found, judged(metric(), pair.net, pair, by_torch))
+    same(found, judged(metric(), pair.net, pair, by_torch), RANKS)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +221,7 @@ def test_channels_last(pair, tmp_path):
         lambda: quantus.MPRT(**QUIET),
     ):
         found = judged(metric(), model, turned, explain_func("input-gradient"), channel_first=False)
-        same(found, judged(metric(), pair.net, pair, by_torch))
+        same(found, judged(metric(), pair.net, pair, by_torch), RANKS)
 
 
 @pytest.mark.parametrize(

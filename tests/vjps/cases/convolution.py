@@ -118,8 +118,8 @@ CONVOLUTION = [
     *conv("wide-uneven-pads", (1, 9, 5, 6), 3, 9, 3, 4, pads=[0, 2, 2, 1]),
     *conv("wide-pads-beyond-kernel", (1, 9, 4, 5), 3, 9, 2, 2, pads=[3, 2, 2, 4]),
     *conv("wide-dilations", (1, 9, 9, 8), 3, 9, 3, 3, dilations=[2, 3], pads=[2, 3, 2, 3]),
-    *conv("wide-same-upper", (1, 9, 5, 6), 3, 9, 2, 4, auto_pad="SAME_UPPER"),
-    *conv("wide-same-lower", (1, 9, 5, 6), 3, 9, 2, 4, auto_pad="SAME_LOWER"),
+    *conv("same-upper-wide", (1, 9, 5, 6), 3, 9, 2, 4, auto_pad="SAME_UPPER"),
+    *conv("same-lower-wide", (1, 9, 5, 6), 3, 9, 2, 4, auto_pad="SAME_LOWER"),
     exact("Conv", live(1, 9, 5, 5), Fed(weight(3, 9, 3, 3)), Fed(weight(3)), note="wide-run-time"),
     exact(
         "Conv",
