@@ -67,6 +67,16 @@ def test_few_channels_are_gone_back_to_by_a_transposed_convolution(channels, tra
     assert sum(node.op_type == "Conv" for node in made) == 1 - transposed
 
 
+def test_few_channels_of_unknown_sizes_are_gone_back_to_without_a_cut():
+    weights = {"w": draw("w", 4, 3, 3, 3)}
+    head = {"fc_weight": draw("fc_weight", 5, 4), "fc_bias": draw("fc_bias", 5)}
+    nodes = "h = Conv <pads = [1,1,1,1]> (x, w)" + HEAD
+    model = build(nodes, weights | head, inputs="float[N,3,H,W] x")
+    made = emitted(instrument(model, emit=["input-gradient"]).model)
+    (back,) = (node for node in made if node.op_type == "ConvTranspose")
+    assert not any(node.op_type == "Slice" and back.output[0] in node.input for node in made)
+
+
 def test_a_trap_is_found():
     model = onnx.parser.parse_model("""
         <ir_version: 8, opset_import: ["": 17]>

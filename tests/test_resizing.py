@@ -38,3 +38,14 @@ def test_where_there_is_a_resize(tmp_path, shape, products):
     ort.InferenceSession(made.model.SerializeToString(), options)
     left = onnx.load(options.optimized_model_filepath).graph.node
     assert products != any(node.op_type in ("Resize", "Upsample") for node in left)
+
+
+def test_grad_cam_of_a_float64_model_is_of_one_type():
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["": 17]> g (double[N,2,8,8] x) => (double[N,2] y) '
+        "<double[2,2,2,2] k = {1,0,0,1,1,0,0,1,1,0,0,1,1,0,0,1}> { "
+        "h = Conv <strides = [2,2]> (x, k) p = GlobalAveragePool (h) y = Flatten (p) }"
+    )
+    made = instrument(model, emit=("grad-cam",)).model
+    onnx.checker.check_model(made, full_check=True)
+    assert any(node.op_type == "MatMul" for node in made.graph.node)
