@@ -8,6 +8,7 @@ from collections import defaultdict
 import numpy as np
 import onnx
 import pytest
+from graphs import noise, resized_input, two_stages
 from onnx import numpy_helper
 
 from fg_onnx import instrument
@@ -169,3 +170,16 @@ def test_biases_are_constants_unless_one_is_fed():
         return sum(row.origin.part == "forward" for row in rows)
 
     assert forward() < forward(feeds={name: np.ones(size, np.float32)})
+
+
+@pytest.mark.parametrize(("size", "light"), [((16, 16), True), (("H", "W"), False)])
+def test_a_model_is_loaded_as_a_session_loads_it(monkeypatch, size, light):
+    given, inner = [], recording.open_on
+    monkeypatch.setattr(
+        recording,
+        "open_on",
+        lambda *plain, **named: given.append(named["patterns"]) or inner(*plain, **named),
+    )
+    made = instrument(resized_input(two_stages(16, 16), "N", 3, *size))
+    profile(made.model, feeds={"x": noise(1, 3, 16, 16)}, runs=1, device="cpu")
+    assert given == [light]
