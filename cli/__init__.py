@@ -71,8 +71,9 @@ def main() -> None:
         # a file name or label that the terminal cannot show is no reason to fail
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    # Before NumPy is loaded. Its OpenBLAS would spin on all cores for products that are too small
-    # for that, and take them from the model that runs meanwhile.
+    # Before NumPy and OpenCV are loaded. Their threads would spin on all cores for work that is too
+    # small for that, and take them from the model that runs meanwhile.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
     end_orderly()
     app(prog_name="fg-onnx")

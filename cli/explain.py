@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from .targets import Indices, Target
 
     Found: TypeAlias = tuple[Attribution, Indices, Array | None]
+    Ran: TypeAlias = tuple[list[Sample], Sequence[Found]]
 
 _FEW = 4  # images that need no progress bar
 
@@ -315,39 +316,26 @@ def _explained(
     layers: bool,
 ) -> Iterator[Explanation]:
     """Images are read, and pictures drawn and written, while the model runs."""
-    from fg_onnx.streaming import AHEAD, READERS, ahead, threads
+    from fg_onnx.streaming import Stages, stream
 
     from .given import batches
 
-    runs = pace.runs
-
-    def run(batch: list[Sample]) -> tuple[list[Sample], Sequence[Found]]:
+    def run(batch: list[Sample]) -> Ran:
         return batch, task.explain(batch, functools.partial(bar.within, len(batch)))
 
-    def finished(ran: tuple[list[Sample], Sequence[Found]]) -> list[Explanation]:
-        return list(_written(task, *ran, folder, labels, layers))
+    def finished(ran: Ran) -> tuple[int, list[Explanation]]:
+        return len(ran[0]), list(_written(task, *ran, folder, labels, layers))
 
-    with (
-        Bar(len(places), wanted=task.is_slow or len(places) > _FEW) as bar,
-        threads(READERS) as readers,
-        threads(runs) as runners,
-        threads(1) as writer,
-    ):
-        read = ahead(
-            readers,
-            lambda place: place.read(task.session, task.steps),
-            places,
-            AHEAD * pace.batch * runs,
-        )
-        ran = ahead(runners, run, batches(read, pace.batch), 2 * runs)
-        for explanations in ahead(writer, finished, _told(ran, bar), AHEAD * runs):
+    stages: Stages[Place, Sample, Ran, tuple[int, list[Explanation]]] = Stages(
+        read=lambda place: place.read(task.session, task.steps),
+        group=lambda read: batches(read, pace.batch),
+        run=run,
+        finish=finished,
+    )
+    with Bar(len(places), wanted=task.is_slow or len(places) > _FEW) as bar:
+        for count, explanations in stream(stages, places, pace.batch, pace.runs):
+            bar.finish(count)
             yield from explanations
-
-
-def _told(ran: Iterable[tuple[list[Sample], Sequence[Found]]], bar: Bar) -> Iterator[Any]:
-    for batch, found in ran:
-        bar.finish(len(batch))
-        yield batch, found
 
 
 def _written(

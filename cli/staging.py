@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import threading
 from pathlib import Path
 from types import TracebackType
 
@@ -27,6 +28,7 @@ class Staging:
         self._document = document
         self._missing: list[Path] = []
         self._stage: Path | None = None
+        self._beginning = threading.Lock()
 
     def __enter__(self) -> Staging:
         return self
@@ -49,7 +51,7 @@ class Staging:
                     each.rmdir()
 
     def write(self, name: str, data: bytes) -> None:
-        """A file of that name.
+        """A file of that name; called in several threads.
 
         Raises:
             OutputError: the folder cannot be written.
@@ -60,11 +62,12 @@ class Staging:
             raise not_writable(self._folder / name, error) from error
 
     def _begun(self) -> Path:
-        if self._stage is None:
-            self._missing = [p for p in (self._folder, *self._folder.parents) if not p.exists()]
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._stage = Path(tempfile.mkdtemp(prefix=".explaining.", dir=self._folder))
-        return self._stage
+        with self._beginning:
+            if self._stage is None:
+                self._missing = [p for p in (self._folder, *self._folder.parents) if not p.exists()]
+                self._folder.mkdir(parents=True, exist_ok=True)
+                self._stage = Path(tempfile.mkdtemp(prefix=".explaining.", dir=self._folder))
+            return self._stage
 
     def _move(self) -> None:
         assert self._stage is not None

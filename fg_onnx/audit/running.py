@@ -1,4 +1,4 @@
-"""The streaming loop: images are read ahead in threads while the model runs, and rows written."""
+"""The streaming loop: images are read and measured while the model runs, and rows written."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -20,18 +20,18 @@ from fg_onnx.errors import InputError
 from fg_onnx.pictures.preprocess import Preprocessing
 from fg_onnx.samples import Sample
 from fg_onnx.session import Session
-from fg_onnx.streaming import AHEAD, READERS, ahead, threads
+from fg_onnx.streaming import Stages, stream
 
 BATCH = 8
 
 U = TypeVar("U")
-Row = TypeVar("Row")
+Row = TypeVar("Row", bound="Numbered")
 Tick = Callable[[int], None]
 Read = Sample | Broken
 
 
 class Numbered(Protocol):
-    """An image that was read, or could not be."""
+    """An image that was read, or could not be, or what was measured of it."""
 
     @property
     def number(self) -> int:
@@ -39,7 +39,7 @@ class Numbered(Protocol):
 
 
 In = TypeVar("In", bound=Numbered)
-Row_co = TypeVar("Row_co", covariant=True)
+Row_co = TypeVar("Row_co", bound="Numbered", covariant=True)
 
 
 class Work(Protocol[In, U, Row_co]):
@@ -67,7 +67,7 @@ class Work(Protocol[In, U, Row_co]):
         """Every image of the batch, with what was found of it."""
 
     def measured(self, read: In, found: U) -> Row_co:
-        """Its row; called in another thread than the runs, one image after the other."""
+        """Its row; called in several threads."""
 
 
 Found = tuple[Attribution | None, int]
@@ -166,15 +166,24 @@ def run_parts(
     Raises:
         OutputError: the folder cannot be written.
     """
-    rows = _Rows(work, records, tick)
+    numbers = (number for part in parts for number in records.numbers(part))
+    part_of = {number: part for part in parts for number in records.numbers(part)[:1]}
+    stages: Stages[int, In, list[tuple[In, U]], list[Row]] = Stages(
+        read=work.read,
+        group=lambda read: _batches(work, read, part_of),
+        run=work.run,
+        finish=lambda ran: [work.measured(read, found) for read, found in ran],
+    )
     began, ran_before = time.perf_counter(), work.seconds
-    with threads(READERS) as readers, threads(work.runs) as runners, threads(1) as writer:
-        numbers = (number for part in parts for number in records.numbers(part))
-        part_of = {number: part for part in parts for number in records.numbers(part)[:1]}
-        read = ahead(readers, work.read, numbers, AHEAD * work.batch * work.runs)
-        ran = ahead(runners, work.run, _batches(work, read, part_of), 2 * work.runs)
-        for _ in ahead(writer, rows.keep, ran, AHEAD * work.runs):
-            pass
+    rows: list[Row] = []
+    for measured in stream(stages, numbers, work.batch, work.runs):
+        rows += measured
+        part = rows[0].number // records.size
+        if rows[-1].number == records.numbers(part)[-1]:
+            records.write(part, rows)
+            rows = []
+        if tick is not None:
+            tick(len(measured))
     return Timing(
         whole=time.perf_counter() - began,
         busy=(work.seconds - ran_before) / work.runs,
@@ -196,38 +205,6 @@ def _batches(
     for _, equals in itertools.groupby(read, key=group):
         while batch := list(itertools.islice(equals, work.batch)):
             yield batch
-
-
-@dataclass(eq=False)
-class _Rows(Generic[In, U, Row]):
-    """Keeps the rows of the part at hand."""
-
-    work: Work[In, U, Row]
-    records: Records[Row]
-    tick: Tick | None
-
-    def __post_init__(self) -> None:
-        self._rows: list[Row] = []
-        self._failed = False
-
-    def keep(self, ran: list[tuple[In, U]]) -> None:
-        """Measure what was found, and write the part when it is full; nothing after a failure."""
-        if self._failed:
-            return
-        self._failed = True
-        for read, found in ran:
-            self._rows.append(self.work.measured(read, found))
-            part, last = self._place(read.number)
-            if last:
-                self.records.write(part, self._rows)
-                self._rows = []
-        self._failed = False
-        if self.tick is not None:
-            self.tick(len(ran))
-
-    def _place(self, number: int) -> tuple[int, bool]:
-        part = number // self.records.size
-        return part, number == self.records.numbers(part)[-1]
 
 
 def _run(session: Session, batch: list[Read]) -> Iterator[tuple[Read, Found]]:

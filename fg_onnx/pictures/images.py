@@ -241,14 +241,16 @@ def prepare(
     view = _fit(image, _target_size(image.shape[:2], preprocessing.size, size), preprocessing)
     if gray:
         luma: Image = cv2.cvtColor(view, cv2.COLOR_RGB2GRAY).astype(np.uint8)
-        pixels, view = luma[..., None], np.repeat(luma[..., None], 3, axis=2)
+        seen: Sequence[npt.NDArray[Any]] = [luma]
+        view = np.repeat(luma[..., None], 3, axis=2)
     else:
-        pixels = view[..., ::-1] if preprocessing.channels == "bgr" else view
+        seen = cv2.split(view)[:: -1 if preprocessing.channels == "bgr" else 1]
     # float64 until the end, so that one rounding is all that float32 costs; of each of the 256
     # values that a channel can have
     values = np.arange(256)[:, None] * preprocessing.scale
     fed = ((values - np.array(preprocessing.mean)) / preprocessing.std).astype(np.float32)
-    planes = [fed[:, i % fed.shape[1]][pixels[..., i]] for i in range(pixels.shape[2])]
+    tables = np.ascontiguousarray(fed.T)
+    planes = [tables[i % len(tables)][plane] for i, plane in enumerate(seen)]
     return Prepared(np.stack(planes, axis=0 if layout == "nchw" else -1)[None], view)
 
 
@@ -508,9 +510,9 @@ def _resample(image: Image, how: _Resampling) -> Image:
     resampled = np.empty((sum(len(w) for _, w in how.blocks), pixels.shape[1]), np.uint8)
     for at, (seen, weights) in enumerate(how.blocks):
         some = weights @ pixels[seen].astype(np.float32)
-        # half up, as Pillow
-        some += 0.5
-        np.clip(some, 0, 255, out=some)
+        some += 0.5  # half up, as Pillow
+        if weights.min() < 0:  # else the mean of some pixels is within their range
+            np.clip(some, 0, 255, out=some)
         resampled[at * _ROWS : (at + 1) * _ROWS] = some
     return resampled.reshape(len(resampled), *image.shape[1:])
 
