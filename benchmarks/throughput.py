@@ -1,12 +1,15 @@
 """Images a second of `fg-onnx explain` and `fg-onnx audit`, beside a bare loop over `session.run`.
 
-    python -m benchmarks.throughput [MODEL ...] [--images 1000] [--bare]
+    python -m benchmarks.throughput [MODEL ...] [--images 1000] [--side 500] [--folder DIR] [--bare]
 
-On copies of real photographs, and without MODEL on SqueezeNet 1.1. The bare loop has the model
-instrumented as the command has it, one image ready in memory, the runtime's own choice of threads,
-and each of some batches: the best of them is what the commands are held to. Every figure is of a
-process of its own, one after the other, and they take turns. The commands' time runs from the first
-image to the last file: reading the model is not in it, decoding, drawing and writing are.
+On real photographs, again and again, and without MODEL on SqueezeNet 1.1. The longer side of a
+photograph has at most so many pixels: 500 is what those of ImageNet have; 0 leaves them as they
+are. The bare loop has the model instrumented as the command has it, one image ready in memory, the
+runtime's own choice of threads, and each of some batches: the best of them is what the commands are
+held to, over as many images. Every figure is of a process of its own, one after the other, and they
+take turns. The commands' time runs from the first image to the last file: reading the model is not
+in it, decoding, drawing and writing are. Photographs and files lie in the folder, which is in
+memory where the system has such a one: what a disk takes is that disk's.
 
 ``--bare`` gives the bare loop alone, for every batch and number of threads; with runs side by side.
 """
@@ -29,14 +32,42 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.audit import copies
+from sample_models import more_photos
 
 BATCHES = (1, 2, 4, 8, 16)
-_TURNS = 3
-_RUNS = 48  # images of a bare loop
+_TURNS = 5
+_MEMORY = Path("/dev/shm")  # noqa: S108: a folder of its own is made in it
+_FEW = 200  # images by which a batch is chosen
+_QUALITY = 95  # of photographs made smaller, in JPEG's percent
 
 
-def bare(model: str, batch: int, threads: int, runs: int) -> float:
+def photographs(folder: Path, count: int, side: int) -> Path:
+    """So many real photographs, the same ones again and again, at most so large; 0: as they are."""
+    from fg_onnx.pictures.opencv import cv2
+
+    found = []
+    for path in more_photos.write():
+        suffix, data = path.suffix, path.read_bytes()
+        pixels = cv2.imread(str(path))
+        shrink = side / max(pixels.shape[:2])
+        if side:
+            if shrink < 1:
+                pixels = cv2.resize(
+                    pixels, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA
+                )
+            encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]
+            suffix, data = ".jpg", encoded.tobytes()
+        found.append((suffix, data, pixels.shape[0] * pixels.shape[1]))
+    folder.mkdir()
+    for number in range(count):
+        suffix, data, _ = found[number % len(found)]
+        (folder / f"{number:06d}{suffix}").write_bytes(data)
+    mean = statistics.mean(size for _, _, size in found)
+    print(f"{count} photographs of {mean / 1e6:.2f} megapixels on average\n", flush=True)
+    return folder
+
+
+def bare(model: str, batch: int, threads: int, runs: int, images: int) -> float:
     """Images a second of nothing but the runtime; 0 threads are its own choice."""
     import onnxruntime
 
@@ -56,7 +87,7 @@ def bare(model: str, batch: int, threads: int, runs: int) -> float:
 
     for number in range(3):
         run(number)
-    count = max(4, _RUNS // batch)
+    count = max(4, images // batch)
     began = time.perf_counter()
     if runs == 1:
         for number in range(count):
@@ -67,7 +98,7 @@ def bare(model: str, batch: int, threads: int, runs: int) -> float:
     return count * batch / (time.perf_counter() - began)
 
 
-def explaining(model: str, images: str, preset: str, options: list[str]) -> float:
+def explaining(model: str, images: str, preset: str, folder: str) -> float:
     """Of `fg-onnx explain`, between the first image and the last file."""
     from typer.testing import CliRunner
 
@@ -84,15 +115,15 @@ def explaining(model: str, images: str, preset: str, options: list[str]) -> floa
         return iter(found)
 
     explain._explained = timed
-    with tempfile.TemporaryDirectory() as out:
+    with tempfile.TemporaryDirectory(dir=folder) as out:
         wanted = ["explain", model, images, "--preprocess", preset, "-o", out, "--device", "cpu"]
-        done = CliRunner().invoke(app, [*wanted, *options])
+        done = CliRunner().invoke(app, wanted)
         if done.exit_code:
             raise SystemExit(done.output)
     return taken[0]
 
 
-def auditing(model: str, images: str, preset: str, options: list[str]) -> float:
+def auditing(model: str, images: str, preset: str, folder: str) -> float:
     """Of `fg-onnx audit`, between the first image and the last row."""
     from typer.testing import CliRunner
 
@@ -108,10 +139,10 @@ def auditing(model: str, images: str, preset: str, options: list[str]) -> float:
         return found
 
     running.run_pending = timed
-    with tempfile.TemporaryDirectory() as out, contextlib.redirect_stderr(io.StringIO()):
+    with tempfile.TemporaryDirectory(dir=folder) as out, contextlib.redirect_stderr(io.StringIO()):
         wanted = ["audit", model, images, "--preprocess", preset, "-o", out, "--device", "cpu"]
         wanted += ["--sample", "0", "--shown", "0"]
-        done = CliRunner().invoke(app, [*wanted, *options])
+        done = CliRunner().invoke(app, wanted)
         if done.exit_code == 2:
             raise SystemExit(done.output)
     return taken[0]
@@ -120,7 +151,8 @@ def auditing(model: str, images: str, preset: str, options: list[str]) -> float:
 def apart(*arguments: object) -> float:
     """One figure from a process of its own."""
     command = [sys.executable, "-m", "benchmarks.throughput", "--one", json.dumps(arguments)]
-    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # as `fg-onnx` sets it
+    # as `fg-onnx` sets them
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     return float(done.stdout.splitlines()[-1])
 
@@ -129,22 +161,23 @@ def table_of_bare(model: str) -> None:
     """Every batch, by threads and runs side by side."""
     print("| batch | 1 thread | 2 threads | 2 runs of 1 thread |\n|---|---|---|---|")
     for batch in BATCHES:
-        cells = [apart("bare", model, batch, *each) for each in ((1, 1), (2, 1), (1, 2))]
+        ways = ((1, 1), (2, 1), (1, 2))
+        cells = [apart("bare", model, batch, *each, _FEW) for each in ways]
         print(f"| {batch} | {' | '.join(f'{cell:.1f}' for cell in cells)} |", flush=True)
 
 
-def compare(model: str, images: int) -> None:
+def compare(model: str, images: int, side: int, where: Path | None) -> None:
     """The two commands beside the best bare loop."""
     preset = "caffe-bgr" if "squeezenet" in model else "imagenet"
-    with tempfile.TemporaryDirectory() as folder:
-        place = str(copies(Path(folder) / "images", images))
-        loops = {batch: apart("bare", model, batch, 0, 1) for batch in BATCHES}
+    with tempfile.TemporaryDirectory(dir=where) as folder:
+        place = str(photographs(Path(folder) / "images", images, side))
+        loops = {batch: apart("bare", model, batch, 0, 1, _FEW) for batch in BATCHES}
         best = max(loops, key=lambda batch: loops[batch])
         found: dict[str, list[float]] = {"bare": [], "explain": [], "audit": []}
         for _ in range(_TURNS):
-            found["bare"].append(apart("bare", model, best, 0, 1))
+            found["bare"].append(apart("bare", model, best, 0, 1, images))
             for name in ("explain", "audit"):
-                found[name].append(apart(name, model, place, preset, []))
+                found[name].append(apart(name, model, place, preset, folder))
     middle = {name: statistics.median(each) for name, each in found.items()}
     print("| what | images/s | of the bare loop | spread |\n|---|---|---|---|")
     for name, each in found.items():
@@ -158,6 +191,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="*")
     parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--side", type=int, default=500)
+    parser.add_argument("--folder", type=Path, default=_MEMORY if _MEMORY.is_dir() else None)
     parser.add_argument("--bare", action="store_true")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -174,7 +209,7 @@ def main() -> None:
         if asked.bare:
             table_of_bare(model)
         else:
-            compare(model, asked.images)
+            compare(model, asked.images, asked.side, asked.folder)
 
 
 if __name__ == "__main__":

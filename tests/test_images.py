@@ -333,6 +333,16 @@ def test_smoothing_is_pillows(interpolation: Any, size: tuple[int, int]) -> None
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("value", [0, 255])
+def test_the_ends_of_the_range_stay_there(interpolation: Any, value: int) -> None:
+    # the weights of one pixel add up to 1 within their rounding, however many there are
+    for side in (3, 17, 224, 1021, 4001):
+        image = np.full((side, side, 3), value, np.uint8)
+        p = Preprocessing(size=(30, 23), fit="stretch", interpolation=interpolation)
+        assert np.unique(prepare(image, p, (1, 3, 30, 23)).view).tolist() == [value]
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @pytest.mark.parametrize("sides", [(36, 60), (30, 50), (21, 35)])
 def test_a_crop_is_cut_out_of_the_whole(interpolation: Any, sides: tuple[int, int]) -> None:
     image = np.random.default_rng(3).integers(0, 256, (*sides, 3), np.uint8)

@@ -19,6 +19,7 @@ from fg_onnx.pictures.render import (
     overlay,
     overlay_and_heat_map,
     side_by_side,
+    to_png,
     write_png,
 )
 
@@ -222,6 +223,20 @@ def test_a_model_without_layers_still_has_a_grid() -> None:
 
 
 # --- files --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [1, 2, 40])
+@pytest.mark.parametrize("plain", [0.0, 0.4, 0.6, 1.0])
+def test_png_holds_every_pixel_whether_most_are_equal_or_not(plain: float, width: int) -> None:
+    rng = np.random.default_rng(0)
+    rgb = rng.integers(0, 256, (30, width, 3)).astype(np.uint8)
+    rgb[: round(plain * 30)] = 255
+    read = cv2.imdecode(np.frombuffer(to_png(rgb), np.uint8), cv2.IMREAD_UNCHANGED)
+    assert read[..., ::-1].tolist() == rgb.tolist()
+
+
+def test_png_of_one_colour_is_small() -> None:
+    assert len(to_png(np.full((224, 224, 3), 255, np.uint8))) < 2000  # by runs; 19,000 without
 
 
 def test_png_is_written_whole_and_replaces(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ as no importance at all, and so is a map that is the same everywhere.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,32 +111,31 @@ def overlay_and_heat_map(
         InputError: ``not-a-map``, as in `heat_map`.
     """
     resized = _resize_map(saliency, view.shape[:2], signed)
-    if signed:
-        strength = _signed_strength(resized, percentile)
-        colours, strength = _diverging_colours(strength), np.abs(strength)
-    else:
-        strength = _strength(resized, percentile)
-        colours = _sequential_colours(strength)
-    # steep where it starts, flat where it ends: weak noise stays away from the photograph, and
-    # the photograph still shows its texture under the strongest colour
-    cover = alpha * _smooth_step(strength)
-    # the photograph is half gray and dimmed where the map is weak
-    shown = (1.0 - cover) * (0.7 + 0.3 * strength)
-    gray = cv2.cvtColor(view, cv2.COLOR_RGB2GRAY) * shown * (0.5 - 0.5 * strength)
-    photograph = (shown * (0.5 + 0.5 * strength)).astype(np.float32)
-    added, covering = gray.astype(np.float32), cover.astype(np.float32)
+    strength = (_signed_strength if signed else _strength)(resized, percentile)
+    colours = (_diverging_colours if signed else _sequential_colours)(strength)
+    levels = _levels(np.abs(strength))
+    covering, photograph, graying = (cv2.LUT(levels, table) for table in _shares(alpha))
+    gray = cv2.cvtColor(view, cv2.COLOR_RGB2GRAY) * graying
     mixed = []
     # channel by channel: NumPy repeats what holds for all three of a pixel one pixel at a time
     for seen, colour in zip(cv2.split(view), cv2.split(colours), strict=True):
         sums = seen * photograph
-        sums += added
         sums += colour * covering
+        sums += gray
         mixed.append(_to_picture(sums))
     return np.asarray(cv2.merge(mixed), dtype=np.uint8), colours
 
 
-def _smooth_step(x: _Real) -> _Real:
-    return x * x * (3.0 - 2.0 * x)
+def _shares(alpha: float) -> Iterator[npt.NDArray[np.float32]]:
+    """Of an overlay at each of 256 strengths: the colour's, the photograph's, and its gray's."""
+    strength = np.arange(256) / 255.0
+    # steep where it starts, flat where it ends: weak noise stays away from the photograph, and
+    # the photograph still shows its texture under the strongest colour
+    cover = alpha * strength * strength * (3.0 - 2.0 * strength)
+    # the photograph is half gray and dimmed where the map is weak
+    shown = (1.0 - cover) * (0.7 + 0.3 * strength)
+    for share in (cover, shown * (0.5 + 0.5 * strength), shown * (0.5 - 0.5 * strength)):
+        yield share.astype(np.float32)
 
 
 # --- several ------------------------------------------------------------------------------------
@@ -311,9 +310,13 @@ def _inferno() -> Picture:
 _SEQUENTIAL = _inferno()
 
 
+def _levels(strength: _Real) -> Picture:
+    """uint8 [H, W]: 0..1 in 255 steps."""
+    return np.round(strength * 255.0).astype(np.uint8)
+
+
 def _sequential_colours(strength: _Real) -> Picture:
-    levels = np.round(strength * 255.0).astype(np.uint8)
-    return np.asarray(cv2.applyColorMap(levels, _SEQUENTIAL), dtype=np.uint8)
+    return np.asarray(cv2.applyColorMap(_levels(strength), _SEQUENTIAL), dtype=np.uint8)
 
 
 def _diverging_colours(strength: _Real) -> Picture:
