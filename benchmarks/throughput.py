@@ -36,7 +36,7 @@ from sample_models import more_photos
 
 BATCHES = (1, 2, 4, 8, 16)
 _TURNS = 5
-_MEMORY = Path("/dev/shm")  # noqa: S108  (a folder of its own is made in it)
+_MEMORY = Path("/dev/shm")
 _FEW = 200  # images by which a batch is chosen
 _QUALITY = 95  # of photographs made smaller, in JPEG's percent
 

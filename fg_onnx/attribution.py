@@ -107,11 +107,10 @@ def completeness_residual(scores: Array, contributions: Array) -> Array:
     0 where both are 0; NaN where either holds one. The denominator counts the magnitudes that
     were added, since rounding grows with them and not with their sum.
     """
-    f = scores.astype(np.float64)
-    c = contributions.astype(np.float64)
-    scale = np.maximum(np.abs(f), np.abs(c).sum(axis=1))
-    gap = np.abs(f - c.sum(axis=1))
-    return np.asarray(np.where(scale == 0, gap, gap / np.where(scale == 0, 1.0, scale)))
+    added = np.abs(contributions).sum(axis=1, dtype=np.float64)
+    scale = np.maximum(np.abs(scores), added)
+    gap = np.abs(scores - contributions.sum(axis=1, dtype=np.float64))
+    return np.asarray(np.divide(gap, scale, out=gap, where=scale != 0))
 
 
 def attribution(found: dict[str, Array], images: int, held: Manifest) -> Attribution:

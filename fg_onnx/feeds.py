@@ -36,6 +36,10 @@ class Inputs:
         held: the model's manifest.
         memory: that the session computes in, as ``__dlpack_device__`` gives it.
 
+    Attributes:
+        image: the name of the input that images are fed to.
+        shape: of that input; symbolic dimensions as str.
+
     Raises:
         ModelError: the model has no input to feed images to.
     """
@@ -43,19 +47,13 @@ class Inputs:
     def __init__(self, session: Any, held: Manifest, memory: tuple[int, int]) -> None:
         self._own = session.get_inputs()
         self._all = {v.name: v for v in [*self._own, *session.get_overridable_initializers()]}
-        self._image = _explained_input(session, held)
         self._manifest = held
         self._memory = memory
-
-    @property
-    def image(self) -> str:
-        """The name of the input that images are fed to."""
-        return str(self._image.name)
-
-    @property
-    def shape(self) -> tuple[int | str | None, ...]:
-        """Of that input; symbolic dimensions as str."""
-        return tuple(self._image.shape)
+        image = _explained_input(session, held)
+        # asked for once: the runtime makes texts and lists anew whenever it is asked
+        self.image = str(image.name)
+        self.shape: tuple[int | str | None, ...] = tuple(image.shape)
+        self._dtype = np.dtype(_IMAGES[image.type])
 
     @property
     def further(self) -> dict[str, tuple[int | str | None, ...]]:
@@ -86,7 +84,9 @@ class Inputs:
     def _typed(self, images: Fed) -> Fed:
         if isinstance(images, DeviceArray):
             return self._same_type(self.image, images)
-        dtype = np.dtype(_IMAGES[self._image.type])
+        dtype = self._dtype
+        if images.dtype == dtype and dtype.kind == "f":
+            return images
         if not np.can_cast(images.dtype, np.float64, "same_kind"):
             raise InputError(
                 "wrong-type",
@@ -192,9 +192,9 @@ class Inputs:
         Raises:
             InputError: another number of targets, or one that is no whole number or out of range.
         """
-        targets = np.atleast_1d(
-            as_numpy("target", manifest.PREDICTED if target is None else target)
-        )
+        if target is None:
+            return np.full(count, manifest.PREDICTED, dtype=np.int64)
+        targets = np.atleast_1d(as_numpy("target", target))
         scores = self._manifest.scores
         if targets.ndim != 1 or len(targets) not in (1, count):
             raise InputError(
