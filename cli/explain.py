@@ -321,20 +321,19 @@ def _explained(
     from .given import batches
 
     def run(batch: list[Sample]) -> Ran:
-        return batch, task.explain(batch, functools.partial(bar.within, len(batch)))
+        found = task.explain(batch, functools.partial(bar.within, len(batch)))
+        bar.finish(len(batch))
+        return batch, found
 
-    def finished(ran: Ran) -> tuple[int, list[Explanation]]:
-        return len(ran[0]), list(_written(task, *ran, folder, labels, layers))
-
-    stages: Stages[Place, Sample, Ran, tuple[int, list[Explanation]]] = Stages(
+    stages: Stages[Place, Sample, Ran, list[Explanation]] = Stages(
         read=lambda place: place.read(task.session, task.steps),
         group=lambda read: batches(read, pace.batch),
         run=run,
-        finish=finished,
+        finish=lambda ran: list(_written(task, *ran, folder, labels, layers)),
     )
+    waits = task.session.device != "cpu"
     with Bar(len(places), wanted=task.is_slow or len(places) > _FEW) as bar:
-        for count, explanations in stream(stages, places, pace.batch, pace.runs):
-            bar.finish(count)
+        for explanations in stream(stages, places, pace.batch, pace.runs, waits=waits):
             yield from explanations
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from types import TracebackType
 from typing import Any
 
@@ -12,7 +13,7 @@ _PARTS = 1000  # of an image
 
 
 class Bar:
-    """A bar over so many images, or nothing where it is not to be shown.
+    """A bar over so many images, or nothing where it is not to be shown; moved by any thread.
 
     Args:
         images: how many there are.
@@ -26,6 +27,7 @@ class Bar:
             self._bar = typer.progressbar(length=length, label="explaining", file=sys.stderr)
         self._done = 0
         self._shown = 0
+        self._moving = threading.Lock()
 
     def __enter__(self) -> Bar:
         if self._bar is not None:
@@ -43,12 +45,14 @@ class Bar:
 
     def within(self, images: int, share: float) -> None:
         """How much is done of the next images; it never goes back."""
-        self._show(self._done + int(images * _PARTS * min(share, 1.0)))
+        with self._moving:
+            self._show(self._done + int(images * _PARTS * min(share, 1.0)))
 
     def finish(self, images: int) -> None:
         """So many images are done."""
-        self._done += images * _PARTS
-        self._show(self._done)
+        with self._moving:
+            self._done += images * _PARTS
+            self._show(self._done)
 
     def _show(self, place: int) -> None:
         if self._bar is not None and place > self._shown:

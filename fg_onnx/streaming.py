@@ -15,7 +15,7 @@ READERS = 3
 """Threads that decode and resize."""
 
 AHEAD = 4
-"""Batches that are read before they are run, and that wait to be finished."""
+"""Batches that are read before they are run, and that wait to be finished; for each run."""
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -27,12 +27,12 @@ Done = TypeVar("Done")
 
 @dataclass(frozen=True)
 class Stages(Generic[Place, Read, Ran, Done]):
-    """What is done to images; each is called in several threads.
+    """What is done to images; all but ``group`` may be called in several threads.
 
     Attributes:
         read: one image.
-        group: those that were read into batches, in order.
-        run: a batch.
+        group: those that were read into batches, in order; where one is run at a time, each is one.
+        run: a batch; in as many threads as batches are run side by side.
         finish: what was found in it.
     """
 
@@ -43,7 +43,12 @@ class Stages(Generic[Place, Read, Ran, Done]):
 
 
 def stream(
-    stages: Stages[Place, Read, Ran, Done], given: Iterable[Place], batch: int, runs: int
+    stages: Stages[Place, Read, Ran, Done],
+    given: Iterable[Place],
+    batch: int,
+    runs: int,
+    *,
+    waits: bool,
 ) -> Iterator[Done]:
     """What every batch comes to, in order; whatever the number of images, few are in memory.
 
@@ -56,8 +61,9 @@ def stream(
         given: where the images are.
         batch: how many are run at once, at most.
         runs: how many batches are run side by side.
+        waits: whether images have to come from elsewhere, or are run elsewhere, while cores idle.
     """
-    if batch == 1 and runs >= available_cores():
+    if batch == 1 and runs >= available_cores() and not waits:
         return _one_by_one(stages, given, runs)
     return _in_batches(stages, given, batch, runs)
 
@@ -78,7 +84,7 @@ def _in_batches(
     with threads(READERS) as readers, threads(runs) as runners, threads(1) as finisher:
         read = ahead(readers, stages.read, given, AHEAD * batch * runs)
         ran = ahead(runners, stages.run, stages.group(read), 2 * runs)
-        yield from ahead(finisher, stages.finish, ran, AHEAD * runs)
+        yield from ahead(finisher, stages.finish, ran, AHEAD * runs, early=True)
 
 
 @contextmanager
@@ -91,12 +97,22 @@ def threads(count: int) -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def ahead(pool: Executor, function: Callable[[T], U], given: Iterable[T], most: int) -> Iterator[U]:
-    """``map`` in threads, in order, with at most so many begun and not yet taken."""
+def ahead(
+    pool: Executor,
+    function: Callable[[T], U],
+    given: Iterable[T],
+    most: int,
+    *,
+    early: bool = False,
+) -> Iterator[U]:
+    """``map`` in threads, in order, with at most so many begun and not yet taken.
+
+    ``early``: what is done is given although there could be more begun, lest it be lost.
+    """
     waiting: deque[Future[U]] = deque()
     for one in given:
         waiting.append(pool.submit(function, one))
-        if len(waiting) >= most:
+        while waiting and (len(waiting) >= most or (early and waiting[0].done())):
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()

@@ -101,6 +101,11 @@ def list_items(paths: Sequence[Path | RemoteFile], session: Session) -> list[Ite
     return found
 
 
+def are_here(items: Sequence[Item]) -> bool:
+    """Whether no image is behind a URL."""
+    return all(isinstance(item.path, Path) for item in items)
+
+
 def _is_local_array(path: Path | RemoteFile) -> TypeGuard[Path]:
     return isinstance(path, Path) and is_array(path)
 

@@ -13,7 +13,7 @@ import numpy as np
 from fg_onnx.attribution import Attribution
 from fg_onnx.audit import probes
 from fg_onnx.audit.inside import Inside
-from fg_onnx.audit.items import Broken, Item, read_item
+from fg_onnx.audit.items import Broken, Item, are_here, read_item
 from fg_onnx.audit.measures import inside_share, measure_map, points_inside
 from fg_onnx.audit.records import Measured, Records
 from fg_onnx.errors import InputError
@@ -52,6 +52,10 @@ class Work(Protocol[In, U, Row_co]):
     @property
     def runs(self) -> int:
         """How many batches are run side by side."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether images have to come from elsewhere, or are run elsewhere, while cores idle."""
 
     @property
     def seconds(self) -> float:
@@ -93,6 +97,11 @@ class Subject:
     inside: Inside | None
     batch: int = BATCH
     runs: int = 1
+
+    @property
+    def waits(self) -> bool:
+        """Whether images are behind URLs, or are run on another device."""
+        return self.session.device != "cpu" or not are_here(self.items)
 
     @property
     def seconds(self) -> float:
@@ -176,7 +185,7 @@ def run_parts(
     )
     began, ran_before = time.perf_counter(), work.seconds
     rows: list[Row] = []
-    for measured in stream(stages, numbers, work.batch, work.runs):
+    for measured in stream(stages, numbers, work.batch, work.runs, waits=work.waits):
         rows += measured
         part = rows[0].number // records.size
         if rows[-1].number == records.numbers(part)[-1]:

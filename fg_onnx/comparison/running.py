@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fg_onnx.attribution import Attribution
-from fg_onnx.audit.items import Broken, Item, attempt, read_row
+from fg_onnx.audit.items import Broken, Item, are_here, attempt, read_row
 from fg_onnx.audit.running import BATCH
 from fg_onnx.comparison import frames
 from fg_onnx.comparison.frames import Frame
@@ -144,6 +144,12 @@ class Pairs:
     items: Sequence[Item]
     batch: int = BATCH
     runs: int = 1
+
+    @property
+    def waits(self) -> bool:
+        """Whether images are behind URLs, or are run on another device."""
+        on_cpu = all(session.device == "cpu" for session in self._sessions)
+        return not (on_cpu and are_here(self.items))
 
     @property
     def seconds(self) -> float:

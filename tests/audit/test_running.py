@@ -16,10 +16,12 @@ from peaks import peak_of
 from audit.nets import UNIT, audited, checks_of, net, photographs
 from fg_onnx import Session, instrument
 from fg_onnx.audit import running
-from fg_onnx.audit.items import list_items
+from fg_onnx.audit.items import Item, list_items
 from fg_onnx.audit.places import LocalPlace
 from fg_onnx.audit.records import Measured, Records
+from fg_onnx.audit.remote import RemoteFile
 from fg_onnx.audit.running import Subject, run_pending
+from fg_onnx.comparison.running import Pairs
 from fg_onnx.errors import InputError
 
 EXPLAIN = Session.explain
@@ -86,6 +88,19 @@ def test_reading_and_writing_overlap_with_the_runtime(tmp_path, monkeypatch):
     timing = run_pending(Subject(session, None, items, None), records)
     assert timing.images == counts["read_item"] == counts["measure"] == 80
     assert next(batches) == 10
+
+
+@pytest.mark.parametrize("is_remote", [False, True])
+def test_images_behind_urls_and_devices_are_waited_for(tmp_path, is_remote):
+    path = RemoteFile("memory://a.png", "1") if is_remote else tmp_path / "a.png"
+    on_cpu, on_gpu = SimpleNamespace(device="cpu"), SimpleNamespace(device="cuda:0")
+    items = [Item(tmp_path / "b.png"), Item(path)]
+    assert Subject(on_cpu, None, items, None).waits is is_remote
+    assert Subject(on_gpu, None, items, None).waits
+    pair = SimpleNamespace(a=SimpleNamespace(session=on_cpu), b=SimpleNamespace(session=on_cpu))
+    assert Pairs(pair, None, items).waits is is_remote
+    pair.b.session = on_gpu
+    assert Pairs(pair, None, items).waits
 
 
 def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
