@@ -11,7 +11,9 @@ from fg_onnx.audit import auditing
 from fg_onnx.audit.records import FOLDER
 
 _PARTS_OF_FOUR = (
-    "import sys, fg_onnx.audit.auditing as auditing\n"
+    "import signal, sys, fg_onnx.audit.auditing as auditing\n"
+    # a process in the background of a shell, and all that it starts, does not take Ctrl-C
+    "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     "Options = auditing.Options\n"
     "auditing.Options = lambda **given: Options(**given, part=4)\n"
     "from fg_onnx.cli import main; sys.argv[1:1] = ['audit']; main()"
