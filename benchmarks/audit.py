@@ -15,27 +15,17 @@ import argparse
 import json
 import os
 import resource
-import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from sample_models import more_photos, squeezenet
+from benchmarks.photographs import copies
+from sample_models import squeezenet
 
 HEADER = """\
 | engine | images | batch | images/s | runtime busy | peak memory, MB |
 |---|---|---|---|---|---|"""
-
-
-def copies(folder: Path, count: int) -> Path:
-    """So many photographs, the same ones again and again."""
-    folder.mkdir()
-    found = more_photos.write()
-    for number in range(count):
-        path = found[number % len(found)]
-        shutil.copyfile(path, folder / f"{number:06d}{path.suffix}")
-    return folder
 
 
 def measure(model: str, images: str, out: str, batch: str, workers: str) -> None:

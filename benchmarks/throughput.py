@@ -32,39 +32,12 @@ from pathlib import Path
 
 import numpy as np
 
-from sample_models import more_photos
+from benchmarks.photographs import copies
 
 BATCHES = (1, 2, 4, 8, 16)
 _TURNS = 5
 _MEMORY = Path("/dev/shm")
 _FEW = 200  # images by which a batch is chosen
-_QUALITY = 95  # of photographs made smaller, in JPEG's percent
-
-
-def photographs(folder: Path, count: int, side: int) -> Path:
-    """So many real photographs, the same ones again and again, at most so large; 0: as they are."""
-    from fg_onnx.pictures.opencv import cv2
-
-    found = []
-    for path in more_photos.write():
-        suffix, data = path.suffix, path.read_bytes()
-        pixels = cv2.imread(str(path))
-        shrink = side / max(pixels.shape[:2])
-        if side:
-            if shrink < 1:
-                pixels = cv2.resize(
-                    pixels, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA
-                )
-            encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]
-            suffix, data = ".jpg", encoded.tobytes()
-        found.append((suffix, data, pixels.shape[0] * pixels.shape[1]))
-    folder.mkdir()
-    for number in range(count):
-        suffix, data, _ = found[number % len(found)]
-        (folder / f"{number:06d}{suffix}").write_bytes(data)
-    mean = statistics.mean(size for _, _, size in found)
-    print(f"{count} photographs of {mean / 1e6:.2f} megapixels on average\n", flush=True)
-    return folder
 
 
 def bare(model: str, batch: int, threads: int, runs: int, images: int) -> float:
@@ -170,7 +143,7 @@ def compare(model: str, images: int, side: int, where: Path | None) -> None:
     """The two commands beside the best bare loop."""
     preset = "caffe-bgr" if "squeezenet" in model else "imagenet"
     with tempfile.TemporaryDirectory(dir=where) as folder:
-        place = str(photographs(Path(folder) / "images", images, side))
+        place = str(copies(Path(folder) / "images", images, side))
         loops = {batch: apart("bare", model, batch, 0, 1, _FEW) for batch in BATCHES}
         best = max(loops, key=lambda batch: loops[batch])
         found: dict[str, list[float]] = {"bare": [], "explain": [], "audit": []}

@@ -84,11 +84,8 @@ class Runs:
         Raises:
             InputError: the model does not run on what it is fed, or takes another batch.
         """
-        is_fixed = self._is_fixed(len(images))
-        if len(images) == 1:
-            return self.at_once(images, feeds, outputs, forward=forward)
         shared = self._shared()
-        parted = self._parts(images, outputs, shared.runs, is_fixed=is_fixed)
+        parted = self._parts(images, outputs, shared.runs)
         if len(parted) == 1:
             return self.at_once(images, feeds, outputs, forward=forward)
         # Too few to keep all busy go one after the other, each as fast as it can.
@@ -162,15 +159,13 @@ class Runs:
         """How many runs go on side by side, and the threads of each; None: those of a call."""
         return shares(self._threads) if self._device.kind == _CPU else Shares(1, None)
 
-    def _parts(
-        self, images: Fed, outputs: Collection[str], runs: int, *, is_fixed: bool
-    ) -> list[slice]:
+    def _parts(self, images: Fed, outputs: Collection[str], runs: int) -> list[slice]:
         """The images of each run."""
         count = len(images)
-        if is_fixed:
+        if self._is_fixed(count):
             return [slice(i, i + 1) for i in range(count)]
-        fixed = isinstance(self._inputs.shape[0], int)
-        if fixed or self._device.kind != _CPU or not self._apart.issuperset(outputs):
+        whole = count == 1 or isinstance(self._inputs.shape[0], int)
+        if whole or self._device.kind != _CPU or not self._apart.issuperset(outputs):
             return [slice(0, count)]
         pixels = pixels_of(images.shape, self._manifest.layout)
         return parts(count, images_of_a_run(pixels, self._loader.size), runs)

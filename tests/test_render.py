@@ -136,6 +136,25 @@ def test_signed_overlay() -> None:
     assert (blue, none, red) == (BLUE, [70] * 3, RED)
 
 
+@pytest.mark.parametrize("alpha", [0.5, 0.85, 1.0])
+@pytest.mark.parametrize("signed", [False, True])
+def test_overlay_is_the_blend_within_a_step_of_each_pixel(signed: bool, alpha: float) -> None:
+    rng = np.random.default_rng(4)
+    view = rng.integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    values = rng.uniform(-1.0 if signed else 0.0, 1.0, (64, 64))
+    values[0, :2] = -1.0 if signed else 0.0, 1.0  # the ends: a strength is its value's magnitude
+    made, colours = overlay_and_heat_map(view, values, alpha, signed, percentile=100)
+    strength = np.abs(values)[..., None]
+    cover = alpha * strength**2 * (3.0 - 2.0 * strength)
+    gray = cv2.cvtColor(view, cv2.COLOR_RGB2GRAY)[..., None]
+    half = strength * 0.5
+    photograph = (0.7 + 0.3 * strength) * (view * (0.5 + half) + gray * (0.5 - half))
+    wanted = cover * colours + (1.0 - cover) * photograph
+    # a strength is off by up to 1/510, and the blend's slope in it is 382.5 at most
+    assert np.abs(made - np.round(wanted)).max() <= 1
+    assert np.abs(made - wanted).max() < 0.75 + 0.5 + 1e-3
+
+
 def test_overlay_leaves_its_arguments_alone() -> None:
     view, saliency = np.full((4, 4, 3), 9, np.uint8), np.eye(2)
     overlay(view, saliency)

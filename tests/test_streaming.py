@@ -95,8 +95,10 @@ def test_where_every_core_has_a_run_an_image_stays_in_one_thread() -> None:
     assert runners == RUNS
 
 
-@pytest.mark.parametrize(("batch", "waits"), [(3, False), (1, True)])
-def test_others_are_read_and_finished_beside_the_runs(batch: int, waits: bool) -> None:
+@pytest.mark.parametrize(
+    ("batch", "waits", "cores"), [(3, False, RUNS), (1, True, RUNS), (1, False, RUNS + 1)]
+)
+def test_others_are_read_and_finished_beside_the_runs(batch: int, waits: bool, cores: int) -> None:
     of_images, runners = threads_of(batch, waits=waits)
     assert all(len({read, ran, finished}) == 3 for read, ran, finished in of_images)
     assert runners == RUNS
