@@ -14,6 +14,7 @@ import pytest
 from commands import FASHION, FASHION_VGG, WEIGHTS, fg, fg_process, write_image, write_model
 
 from fg_onnx import Session, prepare, read_image
+from fg_onnx.cli.progress import Bar
 from fg_onnx.pictures import render
 from fg_onnx.pictures.preprocess import PRESETS
 from sample_models import tiny
@@ -43,10 +44,25 @@ def explained(tmp_path):
     return run
 
 
+@pytest.fixture
+def told(monkeypatch):
+    """How many images a progress bar was told of, each time."""
+    found = []
+
+    monkeypatch.setattr(Bar, "finish", lambda _, images: found.append(images))
+    return found
+
+
 BAG, BOOT = FASHION / "bag_18.png", FASHION / "ankle-boot_0.png"
 
 
 # --- files and document -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch", ["auto", "2"])
+def test_progress_is_told_of_every_image_once(vgg, explained, told, batch):
+    explained(vgg, BAG, BOOT, "--target", "top2", "--batch", batch)
+    assert sum(told) == 2  # whatever the number of targets
 
 
 def test_the_document(tmp_path, vgg, explained):
