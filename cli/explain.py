@@ -277,9 +277,11 @@ class Task:
         self, batch: Sequence[Sample], _: Callable[[float], None]
     ) -> list[tuple[Attribution, Indices, None]]:
         """The attributions of a batch, each with the target of every sample."""
-        import numpy as np
+        from fg_onnx.samples import joined
 
-        array = self.session.put(np.concatenate([sample.array for sample in batch]))
+        array: Array | DeviceArray = joined([sample.array for sample in batch])
+        if self.session.device != "cpu":
+            array = self.session.put(array)  # once for all targets
         fed = self.feeds.of(batch)
         if self.region is not None:
             return self._explain_region(batch, array, fed, self.region)
@@ -294,7 +296,11 @@ class Task:
         return found
 
     def _explain_region(
-        self, batch: Sequence[Sample], array: DeviceArray, fed: dict[str, Array], region: Region
+        self,
+        batch: Sequence[Sample],
+        array: Array | DeviceArray,
+        fed: dict[str, Array],
+        region: Region,
     ) -> list[tuple[Attribution, Indices, None]]:
         scores = functools.cache(lambda: self.session.dense_scores(array, fed))
         size = region.size(self.session.manifest, scores)

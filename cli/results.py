@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from fg_onnx import Attribution, Session
 from fg_onnx.files import replacing
-from fg_onnx.pictures import render
+from fg_onnx.pictures import png, render
+from fg_onnx.pictures.colours import Coloured, coloured
 from fg_onnx.pictures.images import Image, Readable
 from fg_onnx.samples import Sample
 
@@ -154,22 +155,24 @@ class Folder:
         if saliency.ndim != 2:
             return {}
         if sample.view is None:
-            heat = render.heat_map(saliency, self._signed)
-            return {"map": self._write_picture(f"{stem}.map.png", heat)}
+            return {"map": self._write_map(stem, coloured(saliency, self._signed))}
         seen = _enlarged(sample.view)
-        over, heat = render.overlay_and_heat_map(seen, saliency, signed=self._signed)
+        over, heat = render.overlay_and_colours(seen, saliency, signed=self._signed)
         return {
             "overlay": self._write_picture(f"{stem}.overlay.png", over),
-            "map": self._write_picture(f"{stem}.map.png", heat),
+            "map": self._write_map(stem, heat),
         }
 
+    def _write_map(self, stem: str, heat: Coloured) -> Path:
+        return self._write(f"{stem}.map.png", png.to_indexed_png(heat.levels, heat.scale.colours))
+
     def _write_picture(self, name: str, picture: Image) -> Path:
-        return self._write(name, render.to_png(picture))
+        return self._write(name, png.to_png(picture))
 
     def _write_array(self, stem: str, saliency: Array) -> Path:
         data = io.BytesIO()
-        np.save(data, saliency.astype(np.float32))
-        return self._write(f"{stem}.npy", data.getvalue())
+        np.save(data, saliency.astype(np.float32, copy=False))
+        return self._write(f"{stem}.npy", data.getbuffer())
 
     def _write_layers(
         self, stem: str, sample: Sample, saliency: Array, maps: Mapping[str, Array]
@@ -187,7 +190,7 @@ class Folder:
         grid = render.layer_grid(seen, saliency, list(maps.items()), signed=self._signed)
         return self._write_picture(f"{stem}.layers.png", grid)
 
-    def _write(self, name: str, data: bytes) -> Path:
+    def _write(self, name: str, data: bytes | memoryview) -> Path:
         self._staging.write(name, data)
         return self._path / name
 

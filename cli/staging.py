@@ -50,7 +50,7 @@ class Staging:
                 if each.is_dir() and not any(each.iterdir()):
                     each.rmdir()
 
-    def write(self, name: str, data: bytes) -> None:
+    def write(self, name: str, data: bytes | memoryview) -> None:
         """A file of that name; called in several threads.
 
         Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,11 @@ class Sample:
     array: Array
     view: Image | None
     size: tuple[int, int] | None
+
+
+def joined(arrays: Sequence[Array]) -> Array:
+    """Arrays of one image as one of several; a single one itself."""
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 def is_array(path: Readable) -> bool:

@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 import fg_onnx
-from fg_onnx.pictures import render
+from fg_onnx.pictures import png, render
 from sample_models import labels, photos, squeezenet
 
 PHOTOS = ("chelsea", "coffee", "camera", "rocket")
@@ -44,8 +44,8 @@ def write(folder: Path) -> list[Path]:
             maps = [(site, layer[0]) for site, layer in attribution.layer_maps.items()]
             grid = render.layer_grid(image.view, saliency, maps)
     folder.mkdir(parents=True, exist_ok=True)
-    render.write_png(folder / "layers.png", grid)
-    render.write_png(folder / "fullgrad.png", render.side_by_side(tiles, captions, height=180))
+    png.write_png(folder / "layers.png", grid)
+    png.write_png(folder / "fullgrad.png", render.side_by_side(tiles, captions, height=180))
     return [folder / "fullgrad.png", folder / "layers.png"]
 
 

@@ -17,6 +17,7 @@ from fg_onnx.audit.document import Finding
 from fg_onnx.audit.items import Item
 from fg_onnx.audit.running import Subject
 from fg_onnx.pictures import render
+from fg_onnx.pictures.colours import Picture
 from fg_onnx.pictures.opencv import cv2
 from fg_onnx.samples import Sample
 from fg_onnx.session import Session
@@ -127,7 +128,7 @@ def size_of(shape: tuple[int, ...], side: int = SIDE) -> tuple[int, int]:
     return max(1, round(shape[0] * factor)), max(1, round(shape[1] * factor))
 
 
-def to_uri(rgb: render.Picture) -> str:
+def to_uri(rgb: Picture) -> str:
     """A picture as a data URI."""
     pixels = np.ascontiguousarray(rgb[..., ::-1])
     _, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])

@@ -18,7 +18,7 @@ from fg_onnx.audit.measures import inside_share, measure_map, points_inside
 from fg_onnx.audit.records import Measured, Records
 from fg_onnx.errors import InputError
 from fg_onnx.pictures.preprocess import Preprocessing
-from fg_onnx.samples import Sample
+from fg_onnx.samples import Sample, joined
 from fg_onnx.session import Session
 from fg_onnx.streaming import Stages, stream
 
@@ -224,7 +224,7 @@ def _run(session: Session, batch: list[Read]) -> Iterator[tuple[Read, Found]]:
         return
     try:
         found = session.explain(
-            np.concatenate([sample.array for sample in samples]), outputs=_wanted(session)
+            joined([sample.array for sample in samples]), outputs=_wanted(session)
         )
     except InputError as error:
         if len(samples) == 1:

@@ -14,6 +14,7 @@ from fg_onnx.audit.pictures import draw_map, size_of, to_uri
 from fg_onnx.comparison import frames
 from fg_onnx.comparison.running import Both, Pairs
 from fg_onnx.pictures import render
+from fg_onnx.pictures.colours import PERCENTILE
 
 Array = npt.NDArray[Any]
 
@@ -65,6 +66,6 @@ def draw_difference(a: Array, b: Array) -> str | None:
     if mass_a is None or mass_b is None:
         return None
     apart = mass_b - mass_a
-    scale = float(np.percentile([mass_a, mass_b], render.PERCENTILE)) or None
+    scale = float(np.percentile([mass_a, mass_b], PERCENTILE)) or None
     size = size_of(apart.shape)
     return to_uri(render.heat_map(apart, signed=True, size=size, scale=scale))

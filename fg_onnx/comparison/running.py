@@ -27,7 +27,7 @@ from fg_onnx.comparison.pair import Pair, relaid
 from fg_onnx.errors import InputError
 from fg_onnx.pictures.images import read_image
 from fg_onnx.pictures.preprocess import Preprocessing
-from fg_onnx.samples import Sample, is_array, photograph_sample
+from fg_onnx.samples import Sample, is_array, joined, photograph_sample
 from fg_onnx.session import Session
 
 Array = npt.NDArray[Any]
@@ -209,8 +209,8 @@ class Pairs:
         B is run for the class that it predicts itself, and again where that is another one.
         """
         a, b = self._sessions
-        fed = np.concatenate([one.b.array for one in batch])
-        of_a = list(_found(a, np.concatenate([one.a.array for one in batch]), None, self.pair))
+        fed = joined([one.b.array for one in batch])
+        of_a = list(_found(a, joined([one.a.array for one in batch]), None, self.pair))
         of_b = list(_found(b, fed, None, self.pair))
         rows = [at for at in range(len(batch)) if of_b[at].target != of_a[at].target]
         if rows:

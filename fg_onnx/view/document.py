@@ -15,10 +15,10 @@ from fg_onnx._version import __version__
 from fg_onnx.attribution import TOLERANCES
 from fg_onnx.errors import InputError, UnsupportedModelError
 from fg_onnx.manifest import Manifest
+from fg_onnx.pictures.colours import PERCENTILE, palette
 from fg_onnx.pictures.images import MOST_FED
 from fg_onnx.pictures.opencv import MOST_DECODED
 from fg_onnx.pictures.preprocess import Preprocessing
-from fg_onnx.pictures.render import PERCENTILE, palette
 from fg_onnx.view import runtime
 
 SCHEMA_VERSION = 1

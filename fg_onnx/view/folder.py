@@ -14,7 +14,7 @@ from fg_onnx.audit.report.shell import asset
 from fg_onnx.errors import OutputError
 from fg_onnx.files import replacing, require_folder
 from fg_onnx.pictures.images import read_image
-from fg_onnx.pictures.render import write_png
+from fg_onnx.pictures.png import write_png
 from fg_onnx.view import runtime
 from fg_onnx.view.document import Viewed, describe
 from fg_onnx.view.policy import POLICY

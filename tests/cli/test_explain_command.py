@@ -15,7 +15,7 @@ from commands import FASHION, FASHION_VGG, WEIGHTS, fg, fg_process, write_image,
 
 from fg_onnx import Session, prepare, read_image
 from fg_onnx.cli.progress import Bar
-from fg_onnx.pictures import render
+from fg_onnx.pictures import png
 from fg_onnx.pictures.preprocess import PRESETS
 from sample_models import tiny
 
@@ -165,7 +165,7 @@ def test_an_unfinished_run_leaves_no_document_of_an_earlier_one(tmp_path, vgg, m
     out = tmp_path / "out"
     assert fg("explain", vgg, BAG, "-o", out).code == 0
 
-    monkeypatch.setattr("fg_onnx.pictures.render.to_png", failing_after(2))
+    monkeypatch.setattr("fg_onnx.pictures.png.to_png", failing_after(1))
     assert fg("explain", vgg, BOOT, BAG, "-o", out, "--batch", 1).code == 2
     assert not (out / "explanations.json").exists()
     left = {path.name for path in out.iterdir()}
@@ -416,8 +416,8 @@ def test_the_device_is_asked_for_and_said(vgg, explained):
 
 
 def failing_after(count):
-    """In the place of `render.to_png`: a picture that cannot be made after so many that can."""
-    make, made = render.to_png, []
+    """In the place of `png.to_png`: a picture that cannot be made after so many that can."""
+    make, made = png.to_png, []
 
     def fail(picture):
         made.append(picture)

@@ -22,7 +22,8 @@ import pytest
 from fg_onnx import instrument
 from fg_onnx.errors import OutputError, RuntimeMissingError
 from fg_onnx.manifest import Manifest
-from fg_onnx.pictures.render import heat_map, palette
+from fg_onnx.pictures.colours import palette
+from fg_onnx.pictures.render import heat_map
 from fg_onnx.view import document, folder, policy, runtime, serving
 from tests.commands import WEIGHTS, everything_in, fg, write_image, write_model
 from tests.view.conftest import serve
