@@ -35,7 +35,7 @@ _STOPS = np.array(
 )
 
 
-# levels between two of them, so that each is met; 249 in all
+# from one of these to the next are so many levels, so that each is met; 249 in all
 _BETWEEN = 31
 
 
@@ -133,7 +133,11 @@ _DIVERGING = _diverging()
 
 
 def as_map(saliency: Map) -> _Real:
-    """float64 [H, W], of which only finite numbers are left as they are."""
+    """The numbers of a map, float64 [H, W].
+
+    Raises:
+        InputError: ``not-a-map``: they are not two-dimensional, or there are none.
+    """
     values = np.asarray(saliency, dtype=np.float64)
     if values.ndim != 2 or values.size == 0:
         raise InputError(
