@@ -12,6 +12,7 @@ import fg_onnx
 from fg_onnx import methods
 from fg_onnx.files import replacing
 from fg_onnx.pictures import render
+from fg_onnx.pictures.colours import Picture
 from reproduction.inputs import Inputs, Subject
 from sample_models import labels
 
@@ -81,7 +82,7 @@ def figure_3(inputs: Inputs, subject: Subject, path: Path) -> None:
     _write(path, rows)
 
 
-def _write(path: Path, rows: Sequence[render.Picture]) -> None:
+def _write(path: Path, rows: Sequence[Picture]) -> None:
     """As JPEG: what is noisy makes PNG files of megabytes."""
     rgb = np.concatenate(rows)
     _, encoded = cv2.imencode(".jpg", rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])

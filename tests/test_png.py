@@ -39,6 +39,13 @@ def test_indexed_png_holds_every_pixel(colours: int, shape: tuple[int, int]) -> 
     assert read[..., ::-1].tolist() == palette[indices].tolist()
 
 
+def test_indexed_png_of_one_colour_is_small() -> None:
+    indices, palette = np.full((1000, 1000), 7, np.uint8), np.zeros((8, 3), np.uint8)
+    made = to_indexed_png(indices, palette)
+    assert len(made) < 8000  # by runs; 125,000 without
+    assert not cv2.imdecode(np.frombuffer(made, np.uint8), cv2.IMREAD_COLOR).any()
+
+
 def test_indexed_png_of_what_changes_little_is_small() -> None:
     ramp = np.add.outer(np.arange(128), np.arange(128)).astype(np.uint8)
     palette = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fg_onnx.errors import InputError
-from fg_onnx.pictures.colours import _high_percentile
+from fg_onnx.pictures.colours import _high_percentile, palette
 from fg_onnx.pictures.render import (
     heat_map,
     layer_grid,
@@ -71,12 +71,12 @@ def test_a_single_bright_pixel_is_not_clipped_away() -> None:
 
 
 def test_signed_is_centred_on_zero() -> None:
-    # a quarter of the way lies a stop; between two are 31 levels, and up to 84 steps of a channel
+    # a quarter of the way lies a stop; between two are 31 levels, and up to 117 steps of a channel
     colours = heat([[-4.0, -1.0, 0.0, 0.5, 2.0]], signed=True, percentile=100)[0]
     assert colours[0] == BLUE
     assert colours[1] == [146, 197, 222]
     assert colours[2] == WHITE
-    assert colours[3] == pytest.approx([246, 206, 188], abs=84 / 31 / 2 + 0.5)
+    assert colours[3] == pytest.approx([246, 206, 188], abs=117 / 31 / 2 + 0.5)
     assert colours[4] == [214, 96, 77]
     assert heat([[0.0, 3.0]], signed=True) == [[WHITE, RED]]
 
@@ -144,10 +144,18 @@ def test_overlay_is_the_blend_within_a_step_of_each_pixel(signed: bool, alpha: f
     gray = cv2.cvtColor(view, cv2.COLOR_RGB2GRAY)[..., None]
     half = strength * 0.5
     photograph = (0.7 + 0.3 * strength) * (view * (0.5 + half) + gray * (0.5 - half))
-    wanted = cover * heat.picture + (1.0 - cover) * photograph
-    # a strength is off by half a level, and the blend's slope in it is 382.5 at most
-    assert np.abs(made - wanted).max() < 382.5 / (124 if signed else 255) / 2 + 0.5 + 1e-3
-    assert np.abs(made - wanted).mean() < 0.5
+    if signed:
+        stops = np.linspace(-1.0, 1.0, 9)
+        colours = np.stack([np.interp(values, stops, each) for each in palette(True).T], axis=-1)
+    else:
+        colours = palette()[np.round(255.0 * values).astype(int)]
+    # A strength is off by half a level. The blend's slope in it is 382.5 at most; that of the
+    # colours between two stops, a quarter apart, is 4 * 117, and they are rounded themselves.
+    off = 382.5 / 248 + 4 * 117 / 248 + 0.5 if signed else 382.5 / 510
+    wanted = cover * colours + (1.0 - cover) * photograph
+    assert np.abs(made - wanted).max() < off + 0.5 + 1e-3
+    assert np.abs(made - wanted).mean() < 0.75
+    assert np.abs(heat.picture - colours).max() <= (4 * 117 / 248 + 0.5 if signed else 0)
 
 
 def test_overlay_leaves_its_arguments_alone() -> None:

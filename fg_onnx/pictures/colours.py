@@ -56,9 +56,11 @@ class Scale:
     steps: int
 
     def levels(self, strength: _Real) -> Picture:
-        """uint8 [H, W]: the level next to every strength."""
-        found = cv2.convertScaleAbs(strength, alpha=self.steps, beta=self.zero)
-        return np.asarray(found, dtype=np.uint8)
+        """uint8 [H, W]: the level next to every strength, the even one of two."""
+        found = strength * self.steps
+        np.rint(found, out=found)
+        found += self.zero
+        return found.astype(np.uint8)
 
 
 @dataclass(frozen=True, eq=False)

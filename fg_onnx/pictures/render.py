@@ -117,7 +117,7 @@ def _shares(
     strength = scale.strengths
     # steep where it starts, flat where it ends: weak noise stays away from the photograph, and
     # the photograph still shows its texture under the strongest colour
-    cover = alpha * strength * strength * (3.0 - 2.0 * strength)
+    cover = (alpha * strength * strength * (3.0 - 2.0 * strength)).clip(0.0, 1.0)
     # the photograph is half gray and dimmed where the map is weak
     shown = (1.0 - cover) * (0.7 + 0.3 * strength)
     photograph, gray = shown * (0.5 + 0.5 * strength), shown * (0.5 - 0.5 * strength)
