@@ -123,6 +123,8 @@ def test_overlay_fades_the_weak_and_covers_the_strong() -> None:
     )
     covered = overlay(view, np.array([[0.0, 1.0]]), alpha=1.0).tolist()[0][1]
     assert covered == pytest.approx(YELLOW, abs=1)
+    beyond = overlay(view, np.array([[0.0, 1.0]]), alpha=2.0).tolist()[0][1]
+    assert beyond == covered  # and no number wraps around
 
 
 def test_signed_overlay() -> None:

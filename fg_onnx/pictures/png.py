@@ -7,13 +7,11 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from fg_onnx.errors import OutputError
 from fg_onnx.files import replacing
+from fg_onnx.pictures.colours import Picture
 from fg_onnx.pictures.opencv import cv2
-
-Picture = npt.NDArray[np.uint8]
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _INDEXED = 3  # the colour type (section 11.2.1)
